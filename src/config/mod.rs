@@ -1,0 +1,3 @@
+//! Configuration: as written (a file), then as meant ([`settings`]).
+
+pub mod settings;

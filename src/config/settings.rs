@@ -1,0 +1,260 @@
+//! The configuration as it is meant: no options are left open, every default is filled in, every rule holds.
+
+use crate::decide::Policy;
+use crate::s3::target::OriginKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that `serve` needs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Towards clients.
+    pub listen: Listen,
+    /// Towards operators; `None` starts no admin listener.
+    pub admin: Option<Admin>,
+    /// The folder for the audit log; one process per folder.
+    pub state_dir: PathBuf,
+    /// The object store behind us.
+    pub origin: Origin,
+    /// Who may send.
+    pub authentication: Authentication,
+    /// The lists, in the order of the file; never empty.
+    pub lists: Vec<ListSource>,
+    /// What is done about a match.
+    pub policy: Policy,
+    /// What happens to a multipart upload whose whole object nobody hashed.
+    pub multipart: Unverifiable,
+    /// Every bound.
+    pub limits: Limits,
+    /// How log lines look.
+    pub log: Log,
+}
+
+/// `listen:`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Certificate and key; `None` serves plain HTTP.
+    pub tls: Option<Tls>,
+    /// Domains below which the first labels name a bucket, in lower case, longest first.
+    pub base_domains: Vec<String>,
+    /// Whether every connection begins with a PROXY protocol header (v1 or v2).
+    pub proxy_protocol: bool,
+}
+
+/// `listen.tls:`
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM file with the certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// `admin:`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where operators connect.
+    pub address: SocketAddr,
+    /// The bearer token that `/metrics` asks for; `None` asks for none.
+    pub token: Option<Secret>,
+}
+
+/// `origin:`
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Whether to speak TLS to it.
+    pub tls: bool,
+    /// Host and port to connect to, as written in the endpoint (`127.0.0.1:9001`, `s3.example.test:443`).
+    pub authority: String,
+    /// Host name alone, without port and brackets: for the certificate.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// PEM file with the certificates that the origin's may be signed by; `None` takes the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Which store it is.
+    pub kind: OriginKind,
+    /// The region that signatures must name; `None` takes any.
+    pub region: Option<String>,
+    /// The gate's own credentials.
+    pub credentials: Option<Credentials>,
+    /// Which Host the origin sees.
+    pub host_header: HostHeader,
+    /// What the store takes where we sign anew.
+    pub trailers: Trailers,
+    /// Whether a PutObject with `Transfer-Encoding: chunked` and no declared length is let through.
+    pub plain_chunked: bool,
+}
+
+/// `origin.host:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The client's, byte for byte.
+    Preserve,
+    /// The endpoint's own; needs every request to be signed anew.
+    Endpoint,
+}
+
+/// `origin.trailers:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// The store takes `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
+    Unsigned,
+    /// It takes plain bodies only; a trailing checksum is verified here and never reaches it.
+    None,
+}
+
+/// An access key with its secret.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret access key.
+    pub secret_key: Secret,
+}
+
+/// `authentication:`
+#[derive(Clone, Debug)]
+pub struct Authentication {
+    /// Whether the gate checks signatures itself.
+    pub mode: Mode,
+    /// The users, by access key. In pass-through they only name tenants, and need no secret.
+    pub users: Vec<User>,
+    /// Whether uploads with a signature of version 2 in their header are passed on (never in `verify`).
+    pub signature_v2: bool,
+}
+
+/// `authentication.mode:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The origin judges the signature.
+    PassThrough,
+    /// The gate does, and then the origin.
+    Verify,
+}
+
+/// One of `authentication.users:`
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret; always there in `verify`.
+    pub secret_key: Option<Secret>,
+    /// The tenant that policy rules and records name.
+    pub tenant: Option<String>,
+    /// Where set, the user's requests are signed anew with these.
+    pub origin_credentials: Option<Credentials>,
+}
+
+/// One of `lists:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSource {
+    /// Its name in rules, records and metrics.
+    pub name: String,
+    /// The file.
+    pub source: PathBuf,
+    /// The category of its entries, `scheme:value`.
+    pub category: String,
+    /// How often the file is looked at for a change; `None` reloads on SIGHUP only.
+    pub refresh: Option<Duration>,
+    /// The age of the last good read after which no lookup is decided by this list; `None` for no bound.
+    pub max_age: Option<Duration>,
+}
+
+/// `multipart.unverifiable:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverifiable {
+    /// A Complete of more than one part, and a copied part, are refused.
+    Refuse,
+    /// They are let through, and counted: an evasion by splitting is open.
+    Allow,
+}
+
+/// `limits:`, every bound with its default.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Client connections at once; further ones wait to be accepted.
+    pub connections: usize,
+    /// For the head of a request, and for TLS and PROXY handshakes.
+    pub header_timeout: Duration,
+    /// Longest silence inside a request body, or of a client that does not take its answer.
+    pub idle_timeout: Duration,
+    /// Slowest average rate of a request body in bytes a second, looked at after `idle_timeout`.
+    pub body_rate_min: u64,
+    /// Longest time that a request body may take.
+    pub upload_timeout: Duration,
+    /// Largest XML body of CompleteMultipartUpload and DeleteObjects, in bytes.
+    pub list_body: u64,
+    /// Largest body of any other call that is not an upload, in bytes.
+    pub control_body: u64,
+    /// What is read and thrown away of a refused body before the connection is closed, in bytes.
+    pub drain: u64,
+    /// For connecting to the origin, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest time that the origin takes no byte of a body, or sends none of an answer.
+    pub origin_timeout: Duration,
+    /// How long an unused connection to the origin is kept.
+    pub origin_idle: Duration,
+    /// Policy refusals a minute from one address before its uploads are answered 503 SlowDown (pass-through only).
+    pub refusals_per_minute: u32,
+    /// For requests in flight when the gate is told to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 10_000,
+            header_timeout: Duration::from_secs(30),
+            // Below MinIO's own 30 seconds, so that a silent client gets our answer and not a broken connection.
+            idle_timeout: Duration::from_secs(25),
+            body_rate_min: 1024,
+            upload_timeout: Duration::from_secs(24 * 3600),
+            list_body: 8 << 20,
+            control_body: 1 << 20,
+            drain: 1 << 20,
+            connect_timeout: Duration::from_secs(5),
+            // Stores that join large uploads at the end take minutes to answer.
+            origin_timeout: Duration::from_secs(300),
+            // Shorter than the idle time-outs of the stores, so that a connection is not closed as it is taken.
+            origin_idle: Duration::from_secs(10),
+            refusals_per_minute: 10_000,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `log:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// JSON lines, or lines for a terminal.
+    pub json: bool,
+    /// The least level that is written.
+    pub level: tracing::Level,
+}
+
+/// A secret: masked in `Debug`, never serialised, compared in constant time where that matters.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: &str) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}

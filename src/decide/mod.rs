@@ -1,0 +1,268 @@
+//! What is done about a payload, and why: pure.
+//!
+//! Nothing here reads a clock, a socket or a file. What was found goes in, a [`Verdict`] comes out, and with
+//! [`Verdict::Forward`] the only [`Clear`] there is: without one nobody can release a hold.
+
+/// What the lists say about a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// On no list.
+    Unlisted,
+    /// On these; never empty.
+    Listed(Vec<Label>),
+    /// It could not be decided.
+    Undecidable(Undecidable),
+}
+
+/// One (list, category) that a row belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label {
+    /// The list's configured name.
+    pub list: String,
+    /// The category, `scheme:value`.
+    pub category: String,
+}
+
+/// Why a lookup gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecidable {
+    /// A list was not read for longer than its `max_age`.
+    ListTooOld,
+    /// A reload brought an algorithm that was not computed while this payload streamed.
+    DigestMissing,
+}
+
+/// What to do about a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Let it pass and count it. A waiver of the first promise, for trying a list.
+    Observe,
+    /// Refuse it.
+    Reject,
+}
+
+/// The ordered rules; the first that fits wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Looked at in order, for each label of a match.
+    pub rules: Vec<Rule>,
+    /// Where no rule fits.
+    pub on_match: Action,
+}
+
+/// One rule. Each pattern may hold `*`, which stands for any run of characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Of the list's name.
+    pub list: String,
+    /// Of the category.
+    pub category: String,
+    /// Of the bucket.
+    pub bucket: String,
+    /// Of the tenant; a caller without one fits only `*`.
+    pub tenant: String,
+    /// What to do.
+    pub action: Action,
+}
+
+/// Where a payload is going and who sent it, as far as rules care.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The bucket in every way in which the request can be read; the stricter reading counts.
+    pub buckets: Vec<String>,
+    /// The caller's tenant.
+    pub tenant: Option<String>,
+}
+
+/// What is done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Release the hold.
+    Forward(Clear, Why),
+    /// Abort, and refuse as policy.
+    Reject(Why),
+    /// Abort, and ask the client to come again: nobody knows yet.
+    Defer(Undecidable),
+}
+
+/// Why a decided verdict is what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// On no list.
+    Unlisted,
+    /// On these lists, with the action that the rules gave.
+    Listed(Vec<Label>),
+}
+
+/// The proof that a payload was decided to go on. Only [`verdict`] makes one, it is used up by releasing one hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Clear(());
+
+/// Decides. A list that is unknown, old or unreadable is never the same as "not listed".
+pub fn verdict(finding: Finding, subject: &Subject, policy: &Policy) -> Verdict {
+    match finding {
+        Finding::Unlisted => Verdict::Forward(Clear(()), Why::Unlisted),
+        Finding::Undecidable(why) => Verdict::Defer(why),
+        Finding::Listed(labels) => match strictest(&labels, subject, policy) {
+            Action::Reject => Verdict::Reject(Why::Listed(labels)),
+            Action::Observe => Verdict::Forward(Clear(()), Why::Listed(labels)),
+        },
+    }
+}
+
+/// The strictest action over every reading of the bucket; within one reading the first rule that fits any label.
+fn strictest(labels: &[Label], subject: &Subject, policy: &Policy) -> Action {
+    let tenant = subject.tenant.as_deref();
+    subject
+        .buckets
+        .iter()
+        .map(|bucket| action_for(labels, bucket, tenant, policy))
+        .max()
+        // No bucket at all, such as a body sent to `/`: as if its name were empty.
+        .unwrap_or_else(|| action_for(labels, "", tenant, policy))
+}
+
+fn action_for(labels: &[Label], bucket: &str, tenant: Option<&str>, policy: &Policy) -> Action {
+    policy
+        .rules
+        .iter()
+        .find(|rule| labels.iter().any(|label| rule.fits(label, bucket, tenant)))
+        .map_or(policy.on_match, |rule| rule.action)
+}
+
+impl Rule {
+    fn fits(&self, label: &Label, bucket: &str, tenant: Option<&str>) -> bool {
+        matches(&self.list, &label.list)
+            && matches(&self.category, &label.category)
+            && matches(&self.bucket, bucket)
+            && matches(&self.tenant, tenant.unwrap_or(""))
+            // A pattern such as `*-lab` must not fit a caller of whom nothing is known.
+            && (tenant.is_some() || self.tenant == "*")
+    }
+}
+
+/// Whether `text` fits `pattern`, in which each `*` stands for any run of characters. Linear in time but for the
+/// restarts at the last `*`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    let mut restart = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            restart = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((star, taken)) = restart {
+            p = star + 1;
+            t = taken + 1;
+            restart = Some((star, taken + 1));
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(list: &str, category: &str) -> Label {
+        Label { list: list.into(), category: category.into() }
+    }
+
+    fn rule(list: &str, category: &str, bucket: &str, tenant: &str, action: Action) -> Rule {
+        Rule {
+            list: list.into(),
+            category: category.into(),
+            bucket: bucket.into(),
+            tenant: tenant.into(),
+            action,
+        }
+    }
+
+    fn subject(buckets: &[&str], tenant: Option<&str>) -> Subject {
+        Subject {
+            buckets: buckets.iter().map(|b| b.to_string()).collect(),
+            tenant: tenant.map(Into::into),
+        }
+    }
+
+    /// The table: labels of the match, readings of the bucket, tenant, rules, `on_match` -> action.
+    #[test]
+    fn the_first_rule_that_fits_wins_and_the_stricter_reading_counts() {
+        use Action::{Observe, Reject};
+        let sample = || vec![label("sample", "house:baseline")];
+        let two = || vec![label("sample", "house:baseline"), label("other", "icse:other")];
+        let table = [
+            ("no rule: on_match", sample(), vec!["b"], None, vec![], Reject, Reject),
+            ("no rule: on_match, observe", sample(), vec!["b"], None, vec![], Observe, Observe),
+            ("list fits", sample(), vec!["b"], None, vec![rule("sample", "*", "*", "*", Observe)], Reject, Observe),
+            ("list does not fit", sample(), vec!["b"], None, vec![rule("x", "*", "*", "*", Observe)], Reject, Reject),
+            ("category", sample(), vec!["b"], None, vec![rule("*", "house:*", "*", "*", Observe)], Reject, Observe),
+            ("any label may fit", two(), vec!["b"], None, vec![rule("*", "icse:*", "*", "*", Observe)], Reject, Observe),
+            (
+                "order decides",
+                two(),
+                vec!["b"],
+                None,
+                vec![rule("sample", "*", "*", "*", Reject), rule("*", "*", "*", "*", Observe)],
+                Reject,
+                Reject,
+            ),
+            ("bucket", sample(), vec!["lab"], None, vec![rule("*", "*", "lab", "*", Observe)], Reject, Observe),
+            ("other bucket", sample(), vec!["b"], None, vec![rule("*", "*", "lab", "*", Observe)], Reject, Reject),
+            (
+                "a bucket read two ways",
+                sample(),
+                vec!["lab", "b"],
+                None,
+                vec![rule("*", "*", "lab", "*", Observe)],
+                Reject,
+                Reject,
+            ),
+            ("no bucket", sample(), vec![], None, vec![rule("*", "*", "lab", "*", Observe)], Reject, Reject),
+            ("tenant", sample(), vec!["b"], Some("acme"), vec![rule("*", "*", "*", "acme", Observe)], Reject, Observe),
+            ("no tenant", sample(), vec!["b"], None, vec![rule("*", "*", "*", "acme", Observe)], Reject, Reject),
+            ("no tenant, any", sample(), vec!["b"], None, vec![rule("*", "*", "*", "*", Observe)], Reject, Observe),
+            ("no tenant, pattern", sample(), vec!["b"], None, vec![rule("*", "*", "*", "**", Observe)], Reject, Reject),
+        ];
+        for (name, labels, buckets, tenant, rules, on_match, expected) in table {
+            let policy = Policy { rules, on_match };
+            let verdict = verdict(Finding::Listed(labels.clone()), &subject(&buckets, tenant), &policy);
+            match (expected, verdict) {
+                (Reject, Verdict::Reject(Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
+                (Observe, Verdict::Forward(_, Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
+                (_, other) => panic!("{name}: expected {expected:?}, got {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn unlisted_goes_on_and_undecidable_never_does() {
+        let policy = Policy { rules: vec![rule("*", "*", "*", "*", Action::Observe)], on_match: Action::Observe };
+        let subject = subject(&["b"], None);
+        assert!(matches!(verdict(Finding::Unlisted, &subject, &policy), Verdict::Forward(_, Why::Unlisted)));
+        for why in [Undecidable::ListTooOld, Undecidable::DigestMissing] {
+            assert_eq!(verdict(Finding::Undecidable(why), &subject, &policy), Verdict::Defer(why));
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, fits) in [
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a*c", "abbc", true),
+            ("a*c", "abb", false),
+            ("*a*", "bab", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("logs-*", "logs", false),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}

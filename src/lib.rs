@@ -1,0 +1,5 @@
+//! hashgate
+pub mod config;
+pub mod decide;
+pub mod digest;
+pub mod s3;

@@ -1,0 +1,6 @@
+//! The wire vocabulary of S3: names, framing, XML and error codes. No I/O, and nothing of ours is imported here.
+
+pub mod chunked;
+pub mod code;
+pub mod head;
+pub mod target;
