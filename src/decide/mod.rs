@@ -174,20 +174,11 @@ mod tests {
     }
 
     fn rule(list: &str, category: &str, bucket: &str, tenant: &str, action: Action) -> Rule {
-        Rule {
-            list: list.into(),
-            category: category.into(),
-            bucket: bucket.into(),
-            tenant: tenant.into(),
-            action,
-        }
+        Rule { list: list.into(), category: category.into(), bucket: bucket.into(), tenant: tenant.into(), action }
     }
 
     fn subject(buckets: &[&str], tenant: Option<&str>) -> Subject {
-        Subject {
-            buckets: buckets.iter().map(|b| b.to_string()).collect(),
-            tenant: tenant.map(Into::into),
-        }
+        Subject { buckets: buckets.iter().map(|b| b.to_string()).collect(), tenant: tenant.map(Into::into) }
     }
 
     /// The table: labels of the match, readings of the bucket, tenant, rules, `on_match` -> action.
@@ -202,7 +193,15 @@ mod tests {
             ("list fits", sample(), vec!["b"], None, vec![rule("sample", "*", "*", "*", Observe)], Reject, Observe),
             ("list does not fit", sample(), vec!["b"], None, vec![rule("x", "*", "*", "*", Observe)], Reject, Reject),
             ("category", sample(), vec!["b"], None, vec![rule("*", "house:*", "*", "*", Observe)], Reject, Observe),
-            ("any label may fit", two(), vec!["b"], None, vec![rule("*", "icse:*", "*", "*", Observe)], Reject, Observe),
+            (
+                "any label may fit",
+                two(),
+                vec!["b"],
+                None,
+                vec![rule("*", "icse:*", "*", "*", Observe)],
+                Reject,
+                Observe,
+            ),
             (
                 "order decides",
                 two(),

@@ -332,7 +332,10 @@ fn valid_signature(text: &str, signing: Signing) -> Option<String> {
     let valid = match signing {
         Signing::Unsigned => false,
         Signing::V4 => text.len() == 64 && lower_hex(text),
-        Signing::V4a => text.len() == 144 && lower_hex(text.trim_end_matches('*')),
+        Signing::V4a => {
+            let digits = text.trim_end_matches('*');
+            text.len() == 144 && !digits.is_empty() && digits.len().is_multiple_of(2) && lower_hex(digits)
+        }
     };
     valid.then(|| text.to_owned())
 }

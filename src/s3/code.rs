@@ -63,12 +63,9 @@ codes! {
 pub fn error_xml(code: Code, message: &str, resource: &str, request_id: &str) -> String {
     let mut xml = String::with_capacity(256 + resource.len());
     xml.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
-    for (element, text) in [
-        ("Code", code.name()),
-        ("Message", message),
-        ("Resource", resource),
-        ("RequestId", request_id),
-    ] {
+    for (element, text) in
+        [("Code", code.name()), ("Message", message), ("Resource", resource), ("RequestId", request_id)]
+    {
         write!(xml, "<{element}>{}</{element}>", quick_xml::escape::escape(text)).expect("a String takes every write");
     }
     xml.push_str("</Error>");

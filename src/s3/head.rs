@@ -52,9 +52,7 @@ impl<'a> Head<'a> {
         if !name.starts_with("x-amz-") {
             return None;
         }
-        self.query_pairs()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v)
+        self.query_pairs().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The wire vocabulary of S3: names, framing, XML and error codes. No I/O, and nothing of ours is imported here.
 
+pub mod authorization;
 pub mod chunked;
 pub mod code;
+pub mod complete;
 pub mod head;
 pub mod target;

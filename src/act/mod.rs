@@ -1,0 +1,7 @@
+//! What a verdict does beyond releasing or dropping the hold.
+
+mod incident;
+mod refusals;
+
+pub use incident::remove_committed;
+pub use refusals::Refusals;

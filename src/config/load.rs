@@ -1,0 +1,371 @@
+//! From the file to the settings.
+
+use super::read::{Problems, Section};
+use super::settings::{
+    Admin, Authentication, Credentials, HostHeader, Limits, ListSource, Listen, Log, Mode, Origin, Secret, Settings,
+    Tls, Trailers, Unverifiable, User,
+};
+use super::{ConfigError, Problem};
+use crate::decide::{Action, Policy, Rule};
+use crate::s3::target::OriginKind;
+use http::Uri;
+use serde_yaml::Value;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+const ACTIONS: &[(&str, Action)] = &[("reject", Action::Reject), ("observe", Action::Observe)];
+
+/// Reads a configuration file. Relative paths in it are relative to its folder, `${NAME}` is taken from the environment.
+///
+/// # Errors
+/// Every problem at once, each with its key path.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let whole = |message: String| ConfigError { problems: vec![Problem { path: String::new(), message }] };
+    let text = fs::read_to_string(path).map_err(|error| whole(format!("{}: {error}", path.display())))?;
+    let document: Value =
+        serde_yaml::from_str(&text).map_err(|error| whole(format!("{}: not valid YAML: {error}", path.display())))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let problems = Problems::default();
+    let settings = settings(Section::root(document, folder, problems.clone()), folder);
+    let problems = problems.take();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(ConfigError { problems }),
+    }
+}
+
+/// `None` only where a problem was noted.
+fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
+    let listen = listen(root.section("listen"));
+    let admin = root.optional_section("admin").and_then(admin);
+    let mut state = root.section("state");
+    let state_dir = state.path("dir").unwrap_or_else(|| folder.join("state"));
+    state.end();
+    let origin = origin(root.section("origin"));
+    let authentication = authentication(root.section("authentication"));
+    let lists = lists(&mut root);
+    let policy = policy(root.section("policy"), &lists);
+    let mut multipart = root.section("multipart");
+    let words = [("refuse", Unverifiable::Refuse), ("allow", Unverifiable::Allow)];
+    let unverifiable = multipart.word("unverifiable", &words, &["read-back"]).unwrap_or(Unverifiable::Refuse);
+    multipart.end();
+    let limits = limits(root.section("limits"));
+    let log = log(root.section("log"));
+    root.later("list_key");
+    root.later("quarantine");
+    let (origin, authentication) = (origin?, authentication);
+    check_together(&root, &origin, &authentication);
+    root.end();
+    Some(Settings {
+        listen: listen?,
+        admin,
+        state_dir,
+        origin,
+        authentication,
+        lists,
+        policy,
+        multipart: unverifiable,
+        limits,
+        log,
+    })
+}
+
+fn listen(mut section: Section) -> Option<Listen> {
+    let address = address(&mut section);
+    let tls = section.optional_section("tls").and_then(|mut tls| {
+        let (certificate, key) = (tls.required_path("certificate"), tls.required_path("key"));
+        tls.end();
+        Some(Tls { certificate: certificate?, key: key? })
+    });
+    let mut base_domains = section.texts("base_domains");
+    base_domains.iter_mut().for_each(|domain| *domain = domain.trim_matches('.').to_ascii_lowercase());
+    // The longest suffix of a Host counts.
+    base_domains.sort_by_key(|domain| std::cmp::Reverse(domain.len()));
+    let proxy_protocol = section.flag("proxy_protocol", false);
+    section.end();
+    Some(Listen { address: address?, tls, base_domains, proxy_protocol })
+}
+
+fn address(section: &mut Section) -> Option<SocketAddr> {
+    let text = section.required("address")?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        section.complain("address", format!("`{text}` is no address with a port, such as 127.0.0.1:9000 or [::]:9000"));
+    }
+    address
+}
+
+fn admin(mut section: Section) -> Option<Admin> {
+    let address = address(&mut section);
+    let token = secret_file(&mut section, "token_file");
+    section.end();
+    Some(Admin { address: address?, token })
+}
+
+fn origin(mut section: Section) -> Option<Origin> {
+    let endpoint = section.required("endpoint").and_then(|text| {
+        let endpoint = parse_endpoint(&text);
+        if endpoint.is_none() {
+            section.complain("endpoint", format!("`{text}` is no address such as http://127.0.0.1:9001 (no path)"));
+        }
+        endpoint
+    });
+    let kinds = [
+        ("minio", OriginKind::Minio),
+        ("rgw", OriginKind::Rgw),
+        ("seaweedfs", OriginKind::Seaweedfs),
+        ("garage", OriginKind::Garage),
+        ("aws", OriginKind::Aws),
+        ("other", OriginKind::Other),
+    ];
+    let kind = section.word("kind", &kinds, &[]).unwrap_or(OriginKind::Other);
+    let region = section.text("region");
+    let credentials = section.optional_section("credentials").and_then(credentials);
+    let ca_file = section.path("ca_file");
+    let hosts = [("preserve", HostHeader::Preserve), ("endpoint", HostHeader::Endpoint)];
+    let host_header = section.word("host", &hosts, &[]).unwrap_or(HostHeader::Preserve);
+    let trailers = [("unsigned", Trailers::Unsigned), ("none", Trailers::None)];
+    let trailers = section.word("trailers", &trailers, &[]).unwrap_or(Trailers::None);
+    let plain_chunked = section.flag("plain_chunked", false);
+    if ca_file.is_some() && endpoint.as_ref().is_some_and(|endpoint| !endpoint.tls) {
+        section.complain("ca_file", "has no use with an http:// endpoint; remove it, or use https://");
+    }
+    section.end();
+    let Endpoint { tls, authority, host, port } = endpoint?;
+    Some(Origin {
+        tls,
+        authority,
+        host,
+        port,
+        ca_file,
+        kind,
+        region,
+        credentials,
+        host_header,
+        trailers,
+        plain_chunked,
+    })
+}
+
+struct Endpoint {
+    tls: bool,
+    authority: String,
+    host: String,
+    port: u16,
+}
+
+fn parse_endpoint(text: &str) -> Option<Endpoint> {
+    let uri: Uri = text.parse().ok()?;
+    let tls = match uri.scheme_str()? {
+        "http" => false,
+        "https" => true,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+        return None;
+    }
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    Some(Endpoint { tls, authority: authority.as_str().to_owned(), host, port })
+}
+
+fn credentials(mut section: Section) -> Option<Credentials> {
+    let access_key = section.required("access_key");
+    let secret_key = secret(&mut section);
+    if secret_key.is_none() {
+        section.complain("secret_key", "is needed, or secret_key_file");
+    }
+    section.end();
+    Some(Credentials { access_key: access_key?, secret_key: secret_key? })
+}
+
+/// `secret_key`, or the content of `secret_key_file`.
+fn secret(section: &mut Section) -> Option<Secret> {
+    let written = section.text("secret_key").map(|text| Secret::new(&text));
+    let in_file = secret_file(section, "secret_key_file");
+    if written.is_some() && in_file.is_some() {
+        section.complain("secret_key_file", "is given together with secret_key; keep one of them");
+    }
+    written.or(in_file)
+}
+
+fn secret_file(section: &mut Section, key: &'static str) -> Option<Secret> {
+    let path = section.path(key)?;
+    match fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => {
+            if is_open_to_others(&path) {
+                let path = path.display();
+                section.complain(key, format!("{path} can be read by everybody; run: chmod o-rwx {path}"));
+            }
+            Some(Secret::new(text.trim()))
+        }
+        Ok(_) => {
+            section.complain(key, format!("{} is empty", path.display()));
+            None
+        }
+        Err(error) => {
+            section.complain(key, format!("{}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0)
+}
+
+fn authentication(mut section: Section) -> Authentication {
+    let modes = [("pass-through", Mode::PassThrough), ("verify", Mode::Verify)];
+    let mode = section.word("mode", &modes, &[]).unwrap_or(Mode::PassThrough);
+    let signature_v2 = section.flag("signature_v2", false);
+    if signature_v2 && mode == Mode::Verify {
+        section.complain("signature_v2", "only version 4 is verified; remove it, or use mode: pass-through");
+    }
+    let mut users: Vec<User> = Vec::new();
+    for user in section.sections("users").unwrap_or_default() {
+        if let Some(user) = self::user(user, mode, &users) {
+            users.push(user);
+        }
+    }
+    if mode == Mode::Verify && users.is_empty() {
+        section.complain("users", "mode: verify needs at least one user");
+    }
+    section.end();
+    Authentication { mode, users, signature_v2 }
+}
+
+fn user(mut section: Section, mode: Mode, others: &[User]) -> Option<User> {
+    let access_key = section.required("access_key");
+    if others.iter().any(|other| Some(&other.access_key) == access_key.as_ref()) {
+        section.complain("access_key", "is given to two users");
+    }
+    let secret_key = secret(&mut section);
+    if mode == Mode::Verify && secret_key.is_none() {
+        section.complain("secret_key", "is needed in mode: verify (or secret_key_file)");
+    }
+    let tenant = section.text("tenant");
+    let origin_credentials = section.optional_section("origin_credentials").and_then(credentials);
+    if mode == Mode::PassThrough && origin_credentials.is_some() {
+        section.complain("origin_credentials", "only mode: verify can sign anew");
+    }
+    section.end();
+    Some(User { access_key: access_key?, secret_key, tenant, origin_credentials })
+}
+
+fn lists(root: &mut Section) -> Vec<ListSource> {
+    let Some(sections) = root.sections("lists").filter(|sections| !sections.is_empty()) else {
+        root.complain("lists", "at least one list is needed");
+        return Vec::new();
+    };
+    let mut lists: Vec<ListSource> = Vec::new();
+    for section in sections {
+        if let Some(list) = list(section, &lists) {
+            lists.push(list);
+        }
+    }
+    lists
+}
+
+fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
+    let name = section.required("name");
+    if let Some(name) = &name {
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            section.complain("name", "may hold letters, digits, `.`, `_` and `-` only");
+        }
+        if others.iter().any(|other| other.name == *name) {
+            section.complain("name", "is given to two lists");
+        }
+    }
+    let source = section.required_path("source");
+    if source.as_ref().is_some_and(|source| source.to_string_lossy().contains("://")) {
+        section.complain("source", "only files are read by this version; give a path");
+    }
+    section.word("format", &[("auto", ()), ("text", ())], &[]);
+    section.word("kind", &[("known-bad", ())], &["known-good"]);
+    let category = section.text("category").unwrap_or_else(|| "house:unspecified".to_owned());
+    let shaped = category.split_once(':').is_some_and(|(scheme, value)| !scheme.is_empty() && !value.is_empty());
+    if !shaped {
+        section.complain("category", format!("`{category}` is not of the form scheme:value, such as house:baseline"));
+    }
+    let refresh = section.duration("refresh");
+    let max_age = section.duration("max_age");
+    section.end();
+    Some(ListSource { name: name?, source: source?, category, refresh, max_age })
+}
+
+fn policy(mut section: Section, lists: &[ListSource]) -> Policy {
+    let on_match = section.word("on_match", ACTIONS, &["quarantine"]).unwrap_or(Action::Reject);
+    section.word("on_unavailable", &[("refuse", ())], &["quarantine", "allow-and-recheck"]);
+    let mut rules = Vec::new();
+    for mut rule in section.sections("rules").unwrap_or_default() {
+        let mut pattern = |key| rule.text(key).unwrap_or_else(|| "*".to_owned());
+        let (list, category, bucket, tenant) =
+            (pattern("list"), pattern("category"), pattern("bucket"), pattern("tenant"));
+        if !list.contains('*') && lists.iter().all(|known| known.name != list) {
+            rule.complain("list", format!("there is no list `{list}`"));
+        }
+        let there = rule.has("action");
+        let action = rule.word("action", ACTIONS, &["quarantine"]);
+        if !there {
+            rule.complain("action", "is needed: reject or observe");
+        }
+        rule.end();
+        rules.extend(action.map(|action| Rule { list, category, bucket, tenant, action }));
+    }
+    section.end();
+    Policy { rules, on_match }
+}
+
+fn limits(mut section: Section) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        connections: section.number("connections").map_or(default.connections, |number| number as usize),
+        header_timeout: section.duration("header_timeout").unwrap_or(default.header_timeout),
+        idle_timeout: section.duration("idle_timeout").unwrap_or(default.idle_timeout),
+        body_rate_min: section.size("body_rate_min").unwrap_or(default.body_rate_min),
+        upload_timeout: section.duration("upload_timeout").unwrap_or(default.upload_timeout),
+        list_body: section.size("list_body").unwrap_or(default.list_body),
+        control_body: section.size("control_body").unwrap_or(default.control_body),
+        drain: section.size("drain").unwrap_or(default.drain),
+        connect_timeout: section.duration("connect_timeout").unwrap_or(default.connect_timeout),
+        origin_timeout: section.duration("origin_timeout").unwrap_or(default.origin_timeout),
+        origin_idle: section.duration("origin_idle").unwrap_or(default.origin_idle),
+        refusals_per_minute: section.number("refusals_per_minute").unwrap_or(default.refusals_per_minute),
+        drain_timeout: section.duration("drain_timeout").unwrap_or(default.drain_timeout),
+    };
+    section.end();
+    limits
+}
+
+fn log(mut section: Section) -> Log {
+    let json = section.word("format", &[("json", true), ("text", false)], &[]).unwrap_or(true);
+    let levels = [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ];
+    let level = section.word("level", &levels, &[]).unwrap_or(tracing::Level::INFO);
+    section.end();
+    Log { json, level }
+}
+
+/// What only two sections together can get wrong.
+fn check_together(root: &Section, origin: &Origin, authentication: &Authentication) {
+    let signs_all = authentication.mode == Mode::Verify
+        && authentication.users.iter().all(|user| user.origin_credentials.is_some());
+    if origin.host_header == HostHeader::Endpoint && !signs_all {
+        root.complain(
+            "origin.host",
+            "`endpoint` changes what clients have signed: it needs authentication.mode: verify, and origin_credentials for every user",
+        );
+    }
+    let signs_any = authentication.users.iter().any(|user| user.origin_credentials.is_some());
+    if origin.region.is_none() && signs_any {
+        root.complain("origin.region", "is needed to sign with origin_credentials");
+    }
+}

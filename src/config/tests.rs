@@ -1,0 +1,144 @@
+use super::*;
+use crate::config::settings::{Mode, Unverifiable};
+use crate::decide::Action;
+use std::path::Path;
+use std::time::Duration;
+
+fn load_text(text: &str) -> Result<settings::Settings, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hashgate.yaml");
+    std::fs::write(&file, text).unwrap();
+    load(&file)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    load_text(text).err().map(|error| error.problems.iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+const LEAST: &str = "listen: { address: '127.0.0.1:0' }\norigin: { endpoint: 'http://127.0.0.1:9001' }\nlists: [ { name: sample, source: sample.sha256 } ]\n";
+
+#[test]
+fn three_keys_are_enough() {
+    let settings = load_text(LEAST).unwrap();
+    assert_eq!(settings.policy.on_match, Action::Reject);
+    assert_eq!(settings.multipart, Unverifiable::Refuse);
+    assert_eq!(settings.authentication.mode, Mode::PassThrough);
+    assert_eq!((settings.origin.host.as_str(), settings.origin.port, settings.origin.tls), ("127.0.0.1", 9001, false));
+    assert!(settings.admin.is_none());
+    assert!(settings.state_dir.ends_with("state") && settings.lists[0].source.ends_with("sample.sha256"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_at_once() {
+    let text = "
+listen: { address: here, tls: { certificate: c.pem } }
+origin: { endpoint: 'ftp://x', kind: minioo, credentials: { access_key: a } }
+authentication: { mode: verify }
+lists:
+  - { name: 'a b', source: x, category: baseline, refresh: 5 }
+  - { source: 'https://x/y', kind: known-good, formt: text }
+policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { list: other } ] }
+multipart: { unverifiable: read-back }
+limits: { idle_timeout: soon, drain: 0 }
+quarantine: { bucket: q }
+list_key: hashgate.key
+extra: 1
+";
+    let problems = problems(text);
+    for expected in [
+        "listen.address: `here` is no address",
+        "listen.tls.key: is needed",
+        "origin.endpoint: `ftp://x` is no address",
+        "origin.kind: `minioo` is unknown",
+        "origin.credentials.secret_key: is needed",
+        "authentication.users: mode: verify needs",
+        "lists[0].name: may hold",
+        "lists[0].category: `baseline`",
+        "lists[0].refresh: `5` is no duration",
+        "lists[1].name: is needed",
+        "lists[1].source: only files",
+        "lists[1].kind: `known-good` is not supported by this version yet",
+        "lists[1].formt: is unknown; did you mean `format`?",
+        "policy.on_match: `quarantine` is not supported",
+        "policy.on_unavailable: `allow-and-recheck` is not supported",
+        "policy.rules[0].list: there is no list `other`",
+        "policy.rules[0].action: is needed",
+        "multipart.unverifiable: `read-back` is not supported",
+        "limits.idle_timeout: `soon`",
+        "limits.drain: `0`",
+        "quarantine: is not supported by this version yet",
+        "list_key: is not supported by this version yet",
+    ] {
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nnot in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 22, "{problems:#?}");
+}
+
+#[test]
+fn what_only_two_sections_get_wrong() {
+    let text = LEAST.replace("9001'", "9001', host: endpoint")
+        + "authentication: { mode: verify, users: [ { access_key: a, secret_key: s }, { access_key: a, secret_key: s, origin_credentials: { access_key: b, secret_key: t } } ] }";
+    let problems = problems(&text);
+    assert!(problems.iter().any(|p| p.starts_with("origin.host: `endpoint` changes")), "{problems:?}");
+    assert!(
+        problems.iter().any(|p| p.starts_with("authentication.users[1].access_key: is given to two")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn unknown_keys_and_bad_yaml_are_errors() {
+    assert_eq!(problems(&(LEAST.to_owned() + "extra: 1\n")), ["extra: is unknown"]);
+    assert!(problems("listen: [\n")[0].contains("not valid YAML"));
+    assert!(problems(&(LEAST.to_owned() + "listen: { address: '127.0.0.1:1' }\n"))[0].contains("not valid YAML"));
+}
+
+#[test]
+fn secrets_come_from_files_and_the_environment_and_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "hidden\n").unwrap();
+    let file = dir.path().join("hashgate.yaml");
+    std::fs::write(
+        &file,
+        LEAST.replace(
+            "9001'",
+            "9001', region: '${CARGO_PKG_NAME}-$${x}', credentials: { access_key: a, secret_key_file: secret }",
+        ),
+    )
+    .unwrap();
+    set_mode(&secret, 0o644);
+    let error = load(&file).err().unwrap().to_string();
+    assert!(error.starts_with("origin.credentials.secret_key_file:") && error.contains("chmod o-rwx"), "{error}");
+    set_mode(&secret, 0o640);
+    let settings = load(&file).unwrap();
+    let credentials = settings.origin.credentials.clone().unwrap();
+    assert_eq!(credentials.secret_key.expose(), "hidden");
+    assert_eq!(settings.origin.region.as_deref(), Some("hashgate-${x}"));
+    assert!(!format!("{settings:?}").contains("hidden"));
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The example is what a new user starts from: it loads as it is, and again with everything optional in it.
+#[test]
+fn the_example_loads_with_and_without_its_optional_parts() {
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.yaml")).unwrap();
+    let settings = load_text(&example).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(settings.limits.idle_timeout, Duration::from_secs(25));
+    let dir = tempfile::tempdir().unwrap();
+    let all = example.replace("#: ", "").replace("/etc/hashgate", dir.path().to_str().unwrap());
+    for name in ["admin.token", "secret.key"] {
+        std::fs::write(dir.path().join(name), "token").unwrap();
+        set_mode(&dir.path().join(name), 0o600);
+    }
+    let settings = load_text(&all).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(settings.authentication.mode, Mode::Verify);
+    // Every key that the loader knows is in the example.
+    for key in ["plain_chunked", "signature_v2", "max_age", "refusals_per_minute", "origin_credentials", "ca_file"] {
+        assert!(example.contains(&format!("{key}:")), "{key} is not in the example");
+    }
+}

@@ -1,0 +1,154 @@
+//! The bodies of requests to the origin, and of its answers.
+
+use super::origin::{Lease, OriginError};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+/// The body of a request to the origin.
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// All of it, already decided.
+    Whole(VecDeque<Bytes>),
+    /// Pieces as they are let go. The channel closing without [`Piece::End`] is an error: the request is aborted.
+    Held(mpsc::Receiver<Piece>),
+}
+
+/// What goes through the channel of a held body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Wire bytes.
+    Wire(Bytes),
+    /// The last wire bytes have been sent.
+    End,
+}
+
+/// The error that a body yields to abort its request.
+#[derive(Debug, thiserror::Error)]
+#[error("the upload was aborted by the gate")]
+pub struct Aborted;
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.get_mut() {
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Whole(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
+            RequestBody::Held(pieces) => match pieces.poll_recv(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(Piece::Wire(wire))) => Poll::Ready(Some(Ok(Frame::data(wire)))),
+                Poll::Ready(Some(Piece::End)) => Poll::Ready(None),
+                Poll::Ready(None) => Poll::Ready(Some(Err(Aborted))),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Whole(pieces) => pieces.is_empty(),
+            RequestBody::Held(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Whole(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            RequestBody::Held(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The body of an answer from the origin. At its end the connection goes back to the pool; dropped before, it is closed.
+pub struct AnswerBody(Source);
+
+enum Source {
+    /// Read whole before.
+    Whole(Full<Bytes>),
+    /// Coming from the origin.
+    Streaming(Streaming),
+}
+
+struct Streaming {
+    body: Incoming,
+    lease: Option<Lease>,
+    idle_timeout: Duration,
+    idle: Option<Pin<Box<Sleep>>>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> AnswerBody {
+        let mut streaming = Streaming { body, lease: Some(lease), idle_timeout, idle: None };
+        streaming.give_back_at_end();
+        AnswerBody(Source::Streaming(streaming))
+    }
+
+    /// An answer that was read whole.
+    pub fn whole(body: Bytes) -> AnswerBody {
+        AnswerBody(Source::Whole(Full::new(body)))
+    }
+}
+
+impl Streaming {
+    fn give_back_at_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = OriginError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OriginError>>> {
+        match &mut self.get_mut().0 {
+            Source::Whole(whole) => {
+                pin!(whole).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+            Source::Streaming(streaming) => streaming.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Whole(whole) => whole.is_end_stream(),
+            Source::Streaming(streaming) => streaming.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Whole(whole) => whole.size_hint(),
+            Source::Streaming(streaming) => streaming.body.size_hint(),
+        }
+    }
+}
+
+impl Streaming {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OriginError>>> {
+        if let Poll::Ready(frame) = pin!(&mut self.body).poll_frame(cx) {
+            self.idle = None;
+            self.give_back_at_end();
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| OriginError::from_hyper(&error))));
+        }
+        let timeout = self.idle_timeout;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(idle.as_mut().poll(cx));
+        Poll::Ready(Some(Err(OriginError::Stalled)))
+    }
+}

@@ -1,0 +1,61 @@
+//! What every request shares.
+
+use crate::act::Refusals;
+use crate::authenticate::Authenticator;
+use crate::config::settings::{Limits, Mode, Settings};
+use crate::decide::Finding;
+use crate::digest::Digests;
+use crate::forward::{Origin, Resigning};
+use crate::record::Sinks;
+use crate::route::Rules;
+use crate::s3::target::OriginKind;
+use std::sync::Arc;
+
+/// The shared state of a gate.
+pub struct Gate {
+    /// The configuration.
+    pub settings: Settings,
+    /// For routing.
+    pub rules: Rules,
+    /// For finding the caller.
+    pub authenticator: Authenticator,
+    /// For signing anew.
+    pub resigning: Resigning,
+    /// The store behind us.
+    pub origin: Arc<Origin>,
+    /// Where records go, and the lists.
+    pub sinks: Sinks,
+    /// Policy refusals by address.
+    pub refusals: Refusals,
+}
+
+impl Gate {
+    /// Puts the parts together.
+    pub fn new(settings: Settings, origin: Arc<Origin>, sinks: Sinks) -> Gate {
+        Gate {
+            rules: Rules::new(&settings),
+            authenticator: Authenticator::new(&settings.authentication, settings.origin.region.as_deref()),
+            resigning: Resigning::new(&settings.origin),
+            refusals: Refusals::new(settings.limits.refusals_per_minute),
+            origin,
+            sinks,
+            settings,
+        }
+    }
+
+    /// Every bound.
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// What today's lists say of a payload.
+    pub fn look_up(&self, digests: &Digests) -> Finding {
+        self.sinks.lists.look_up(digests)
+    }
+
+    /// Whether the origin is asked about a caller whom we do not know before one of their uploads is refused. SeaweedFS
+    /// says 100 before it looks at the signature.
+    pub fn asks_origin(&self) -> bool {
+        self.settings.authentication.mode == Mode::PassThrough && self.settings.origin.kind != OriginKind::Seaweedfs
+    }
+}

@@ -1,0 +1,153 @@
+//! A body that hashes what passes through it.
+//!
+//! Wire bytes come in from the client, segments go out; on the way every payload byte goes through the digests, the
+//! promised checksums and, where we verify signatures, the chunk signatures. Nothing here knows where the segments go.
+
+mod pace;
+mod promise;
+
+pub use pace::{Pace, TooSlow};
+pub use promise::{BrokenPromise, Promises};
+
+use crate::authenticate::{AuthError, ChunkVerifier};
+use crate::digest::{Algorithm, Algorithms, Digests, Hashing};
+use crate::route::Errand;
+use crate::s3::chunked::{Framer, FramingError, Mark, Segment, Trailers};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+
+/// Why a body cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The framing is not what we take.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// More payload than the operation takes.
+    #[error("the body is larger than this call takes")]
+    TooLarge,
+    /// HTTP trailers, which S3 does not use and stores treat differently.
+    #[error("the body has HTTP trailers")]
+    HttpTrailers,
+    /// A promise was not kept.
+    #[error(transparent)]
+    Promise(#[from] BrokenPromise),
+    /// A chunk's or trailer's signature is wrong.
+    #[error(transparent)]
+    Signature(#[from] AuthError),
+    /// The client is silent or crawls.
+    #[error(transparent)]
+    Slow(#[from] TooSlow),
+    /// The client is gone.
+    #[error("the client closed the connection inside the body")]
+    ClientGone,
+}
+
+/// A request body under inspection.
+pub struct Inspection<B> {
+    body: B,
+    pace: Pace,
+    framer: Framer,
+    hashing: Hashing,
+    promises: Promises,
+    chunks: Option<ChunkVerifier>,
+    trailers: Trailers,
+    payload_max: u64,
+    payload: u64,
+}
+
+impl<B> Inspection<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Wraps `body`. `wanted` are the algorithms that the lists need; `chunks` verifies chunk signatures.
+    pub fn new(
+        body: B,
+        headers: &HeaderMap,
+        errand: &Errand,
+        wanted: Algorithms,
+        chunks: Option<ChunkVerifier>,
+        pace: Pace,
+    ) -> Result<Inspection<B>, InspectError> {
+        let announced = errand.framing.chunked.as_ref().and_then(|chunking| chunking.trailers.as_deref());
+        let about_object = errand.operation == crate::route::Operation::CompleteMultipartUpload;
+        let promises = Promises::read(headers, errand.framing.promised, announced.unwrap_or_default(), about_object)?;
+        let mut algorithms = wanted;
+        if promises.needs_md5() {
+            algorithms = algorithms.with(Algorithm::Md5);
+        }
+        if promises.needs_sha1() {
+            algorithms = algorithms.with(Algorithm::Sha1);
+        }
+        Ok(Inspection {
+            body,
+            pace,
+            framer: errand.framing.framer(),
+            hashing: Hashing::new(algorithms),
+            promises,
+            chunks,
+            trailers: Trailers::default(),
+            payload_max: errand.payload_max.unwrap_or(u64::MAX),
+            payload: 0,
+        })
+    }
+
+    /// The next segments, inspected; empty at the end of the body, whose framing was then complete.
+    pub async fn next(&mut self) -> Result<Vec<Segment>, InspectError> {
+        let mut segments = Vec::new();
+        while segments.is_empty() {
+            let Some(frame) = self.pace.watch(self.body.frame()).await? else {
+                self.framer.finish()?;
+                break;
+            };
+            let wire =
+                frame.map_err(|_| InspectError::ClientGone)?.into_data().map_err(|_| InspectError::HttpTrailers)?;
+            self.pace.received(wire.len())?;
+            self.framer.push(wire, &mut segments)?;
+        }
+        for segment in &segments {
+            self.look_at(segment)?;
+        }
+        Ok(segments)
+    }
+
+    /// The digests of the payload, once every promise about it was found kept. Call it after the end of the body.
+    pub fn finish(self) -> Result<Digests, InspectError> {
+        if self.chunks.is_some_and(|chunks| !chunks.finished()) {
+            return Err(FramingError::Truncated.into());
+        }
+        let digests = self.hashing.finish();
+        self.promises.check(&digests, &self.trailers.fields)?;
+        Ok(digests)
+    }
+
+    /// Payload bytes seen so far.
+    pub fn payload_len(&self) -> u64 {
+        self.payload
+    }
+
+    /// Gives back the body, for draining what is left of it.
+    pub fn into_body(self) -> B {
+        self.body
+    }
+
+    fn look_at(&mut self, segment: &Segment) -> Result<(), InspectError> {
+        match segment {
+            Segment::Payload(payload) => {
+                self.payload += payload.len() as u64;
+                if self.payload > self.payload_max {
+                    return Err(InspectError::TooLarge);
+                }
+                self.hashing.update(payload);
+                self.promises.update(payload);
+            }
+            Segment::Frame(_, Mark::End(trailers)) => self.trailers = trailers.clone(),
+            Segment::Frame(..) => {}
+        }
+        if let Some(chunks) = &mut self.chunks {
+            chunks.segment(segment)?;
+        }
+        Ok(())
+    }
+}

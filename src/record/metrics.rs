@@ -1,0 +1,250 @@
+//! What operators watch. Labels come from enums and configured names only, never from a request.
+
+use super::Outcome;
+use crate::list::Lists;
+use crate::route::Operation;
+use prometheus::{
+    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Every metric: name, labels, and what it says. The README's table is held to it by a test.
+pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
+    ("hashgate_build_info", &["version"], "Always 1; the version that runs."),
+    ("hashgate_requests_total", &["operation", "outcome"], "Requests by S3 operation and by how they ended."),
+    ("hashgate_request_seconds", &["operation"], "Time from a request's head to its record."),
+    ("hashgate_failures_total", &["reason"], "Requests that the gate itself answered with an error, by reason."),
+    ("hashgate_payload_bytes_total", &["framing"], "Payload bytes that were hashed."),
+    ("hashgate_answer_bytes_total", &[], "Bytes of answers passed on from the origin."),
+    ("hashgate_matches_total", &["list", "action"], "Listed payloads, by list and by what was done."),
+    (
+        "hashgate_waived_total",
+        &["setting"],
+        "Times that a setting let through what the first promise would have kept out.",
+    ),
+    (
+        "hashgate_early_commits_total",
+        &[],
+        "Times that the origin reported success before it had the end of an upload: an incident.",
+    ),
+    ("hashgate_audit_failures_total", &[], "Audit lines that could not be written."),
+    (
+        "hashgate_connection_errors_total",
+        &["kind"],
+        "Client connections that ended in an error before or between requests.",
+    ),
+    ("hashgate_connections_open", &[], "Client connections now."),
+    ("hashgate_uploads_in_flight", &[], "Requests with a body now."),
+    ("hashgate_origin_connections_open", &[], "Connections to the origin now."),
+    ("hashgate_origin_connections_opened_total", &[], "Connections to the origin that were opened."),
+    ("hashgate_list_entries", &["list"], "Entries of a list that are in use."),
+    ("hashgate_list_bad_lines", &["list"], "Lines of a list that could not be read, at the last good read."),
+    ("hashgate_list_read_timestamp_seconds", &["list"], "Time of the last good read of a list."),
+    ("hashgate_list_failed", &["list"], "1 while the last read of a list failed and an older version is in use."),
+];
+
+/// The metrics of one gate. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    failures: IntCounterVec,
+    payload: IntCounterVec,
+    answers: IntCounter,
+    matches: IntCounterVec,
+    waived: IntCounterVec,
+    early_commits: IntCounter,
+    audit_failures: IntCounter,
+    connection_errors: IntCounterVec,
+    connections: IntGauge,
+    uploads: IntGauge,
+    origin_connections: IntGauge,
+    origin_opened: IntCounter,
+    list_entries: IntGaugeVec,
+    list_bad_lines: IntGaugeVec,
+    list_read: GaugeVec,
+    list_failed: IntGaugeVec,
+}
+
+/// Counts one more while it lives.
+pub struct Gauge(IntGauge);
+
+impl Gauge {
+    fn up(gauge: &IntGauge) -> Gauge {
+        gauge.inc();
+        Gauge(gauge.clone())
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// Registers every metric of [`DOCUMENTED`] with `registry`.
+    ///
+    /// # Errors
+    /// The registry has one of these names already.
+    pub fn new(registry: Registry) -> Result<Metrics, prometheus::Error> {
+        let make = Maker(&registry);
+        make.gauges("hashgate_build_info")?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let inner = Inner {
+            requests: make.counters("hashgate_requests_total")?,
+            seconds: make.histogram("hashgate_request_seconds")?,
+            failures: make.counters("hashgate_failures_total")?,
+            payload: make.counters("hashgate_payload_bytes_total")?,
+            answers: make.counters("hashgate_answer_bytes_total")?.with_label_values::<&str>(&[]),
+            matches: make.counters("hashgate_matches_total")?,
+            waived: make.counters("hashgate_waived_total")?,
+            early_commits: make.counters("hashgate_early_commits_total")?.with_label_values::<&str>(&[]),
+            audit_failures: make.counters("hashgate_audit_failures_total")?.with_label_values::<&str>(&[]),
+            connection_errors: make.counters("hashgate_connection_errors_total")?,
+            connections: make.gauges("hashgate_connections_open")?.with_label_values::<&str>(&[]),
+            uploads: make.gauges("hashgate_uploads_in_flight")?.with_label_values::<&str>(&[]),
+            origin_connections: make.gauges("hashgate_origin_connections_open")?.with_label_values::<&str>(&[]),
+            origin_opened: make.counters("hashgate_origin_connections_opened_total")?.with_label_values::<&str>(&[]),
+            list_entries: make.gauges("hashgate_list_entries")?,
+            list_bad_lines: make.gauges("hashgate_list_bad_lines")?,
+            list_read: make.times("hashgate_list_read_timestamp_seconds")?,
+            list_failed: make.gauges("hashgate_list_failed")?,
+            registry: registry.clone(),
+        };
+        // Alerts on these need a 0 to rise from.
+        for setting in ["observe", "multipart_unverifiable"] {
+            inner.waived.with_label_values(&[setting]);
+        }
+        for kind in ["parse", "timeout", "tls", "proxy_protocol", "io"] {
+            inner.connection_errors.with_label_values(&[kind]);
+        }
+        Ok(Metrics(Arc::new(inner)))
+    }
+
+    /// The text exposition format, for `/metrics`.
+    ///
+    /// # Errors
+    /// The encoder's; none is known for metrics that were registered.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Sets what the lists say of themselves.
+    pub fn lists(&self, lists: &Lists) {
+        for status in lists.status() {
+            let name = [status.name.as_str()];
+            self.0.list_entries.with_label_values(&name).set(status.entries as i64);
+            self.0.list_bad_lines.with_label_values(&name).set(status.bad_lines as i64);
+            let read = status.read_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.0.list_read.with_label_values(&name).set(read.as_secs_f64());
+            self.0.list_failed.with_label_values(&name).set(i64::from(status.failed));
+        }
+    }
+
+    /// A client connection, as long as the guard lives.
+    pub fn connection(&self) -> Gauge {
+        Gauge::up(&self.0.connections)
+    }
+
+    /// A client connection that ended in an error of this kind.
+    pub fn connection_error(&self, kind: &'static str) {
+        self.0.connection_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// A request with a body, as long as the guard lives.
+    pub fn upload(&self) -> Gauge {
+        Gauge::up(&self.0.uploads)
+    }
+
+    pub(crate) fn origin_connection_opened(&self) -> Gauge {
+        self.0.origin_opened.inc();
+        Gauge::up(&self.0.origin_connections)
+    }
+
+    pub(super) fn request(
+        &self,
+        operation: Operation,
+        outcome: Outcome,
+        elapsed: Duration,
+        payload: u64,
+        framing: Option<&'static str>,
+    ) {
+        self.0.requests.with_label_values(&[operation.name(), outcome.label()]).inc();
+        self.0.seconds.with_label_values(&[operation.name()]).observe(elapsed.as_secs_f64());
+        if payload > 0 {
+            self.0.payload.with_label_values(&[framing.unwrap_or("raw")]).inc_by(payload);
+        }
+    }
+
+    pub(super) fn failure(&self, reason: &'static str) {
+        self.0.failures.with_label_values(&[reason]).inc();
+    }
+
+    pub(super) fn answered(&self, bytes: usize) {
+        self.0.answers.inc_by(bytes as u64);
+    }
+
+    pub(super) fn matched(&self, list: &str, action: &'static str) {
+        self.0.matches.with_label_values(&[list, action]).inc();
+    }
+
+    pub(super) fn waived(&self, setting: &'static str) {
+        self.0.waived.with_label_values(&[setting]).inc();
+    }
+
+    pub(super) fn early_commit(&self) {
+        self.0.early_commits.inc();
+    }
+
+    pub(super) fn audit_failure(&self) {
+        self.0.audit_failures.inc();
+    }
+}
+
+/// Registers what [`DOCUMENTED`] describes.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn described(name: &str) -> (Opts, &'static [&'static str]) {
+        let (name, labels, help) =
+            DOCUMENTED.iter().find(|(known, _, _)| *known == name).expect("every metric is documented above");
+        (Opts::new(*name, *help), labels)
+    }
+
+    fn counters(&self, name: &str) -> Result<IntCounterVec, prometheus::Error> {
+        let (opts, labels) = Self::described(name);
+        let metric = IntCounterVec::new(opts, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(&self, name: &str) -> Result<IntGaugeVec, prometheus::Error> {
+        let (opts, labels) = Self::described(name);
+        let metric = IntGaugeVec::new(opts, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn times(&self, name: &str) -> Result<GaugeVec, prometheus::Error> {
+        let (opts, labels) = Self::described(name);
+        let metric = GaugeVec::new(opts, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn histogram(&self, name: &str) -> Result<HistogramVec, prometheus::Error> {
+        let (opts, labels) = Self::described(name);
+        // From a small object on the same machine to a slow upload of gigabytes.
+        let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+        let metric = HistogramVec::new(HistogramOpts::from(opts).buckets(buckets), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}

@@ -1,0 +1,336 @@
+//! The one account of what happened to a request: metrics, audit line and log line all come from a [`Record`], once.
+
+mod audit;
+mod mask;
+mod metrics;
+
+pub use audit::{Audit, AuditError};
+pub use mask::mask;
+pub use metrics::{DOCUMENTED, Gauge, Metrics};
+
+use crate::authenticate::Caller;
+use crate::decide::{Label, Why};
+use crate::digest::{Digest, Digests};
+use crate::error::Failure;
+use crate::forward::OriginError;
+use crate::list::Lists;
+use crate::route::{Errand, Operation};
+use serde_json::{Map, Value, json};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+        /// How a request ended; also the metric label.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Outcome { $($(#[$doc])* $name,)* }
+
+        impl Outcome {
+            /// Every outcome.
+            pub const ALL: &'static [Outcome] = &[$(Outcome::$name,)*];
+
+            /// Its label.
+            pub fn label(self) -> &'static str {
+                match self { $(Outcome::$name => $label,)* }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The origin's answer was passed on, and it was a success.
+    Forwarded = "forwarded",
+    /// The origin's answer was passed on, and it was a refusal or an error.
+    OriginRefused = "origin_refused",
+    /// A listed payload was kept from the origin.
+    Rejected = "rejected",
+    /// Refused before its body was looked at.
+    Refused = "refused",
+    /// The signature or the caller was not good.
+    Unauthenticated = "unauthenticated",
+    /// The body was not what its head promised.
+    Malformed = "malformed",
+    /// Nobody could say whether it is listed.
+    Undecidable = "undecidable",
+    /// The client went away.
+    ClientGone = "client_gone",
+    /// The client was too slow.
+    ClientSlow = "client_slow",
+    /// The origin was lost, or gave an answer that cannot be passed on.
+    OriginFailed = "origin_failed",
+    /// The origin said it had stored what it had not been given.
+    EarlyCommit = "early_commit",
+    /// Too many policy refusals from one address.
+    RateLimited = "rate_limited",
+    /// The audit log takes no line.
+    AuditBroken = "audit_broken",
+}
+
+/// Where records go.
+#[derive(Clone)]
+pub struct Sinks {
+    /// Counters.
+    pub metrics: Metrics,
+    /// The audit file.
+    pub audit: Arc<Audit>,
+    /// For masking listed digests in names.
+    pub lists: Arc<Lists>,
+}
+
+/// The account of one request. Whatever happens it is written once: by [`Record::close`], or as `client_gone` when it is
+/// dropped because the request's future was.
+pub struct Record {
+    sinks: Sinks,
+    started: Instant,
+    id: String,
+    peer: SocketAddr,
+    operation: Operation,
+    bucket: Option<String>,
+    key: Option<String>,
+    access_key: Option<String>,
+    tenant: Option<String>,
+    confidence: &'static str,
+    framing: Option<&'static str>,
+    digests: Option<Digests>,
+    payload: u64,
+    labels: Vec<Label>,
+    released: bool,
+    answered: u64,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy)]
+struct End {
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    status: u16,
+}
+
+impl Record {
+    /// Opens the record of a request from `peer`.
+    pub fn open(sinks: Sinks, peer: SocketAddr) -> Record {
+        Record {
+            sinks,
+            started: Instant::now(),
+            id: request_id(),
+            peer,
+            operation: Operation::Unknown,
+            bucket: None,
+            key: None,
+            access_key: None,
+            tenant: None,
+            confidence: "anonymous",
+            framing: None,
+            digests: None,
+            payload: 0,
+            labels: Vec::new(),
+            released: false,
+            answered: 0,
+            end: None,
+        }
+    }
+
+    /// Our id for the request, 16 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the request asks for.
+    pub fn routed(&mut self, errand: &Errand) {
+        self.operation = errand.operation;
+        self.bucket.clone_from(&errand.target.bucket);
+        self.key.clone_from(&errand.target.key);
+        self.framing = Some(errand.framing.label());
+    }
+
+    /// Who sent it.
+    pub fn called_by(&mut self, caller: &Caller) {
+        self.access_key.clone_from(&caller.access_key);
+        self.tenant.clone_from(&caller.tenant);
+        self.confidence = caller.confidence.label();
+    }
+
+    /// Payload bytes seen so far.
+    pub fn saw(&mut self, payload: u64) {
+        self.payload = payload;
+    }
+
+    /// The whole payload was hashed.
+    pub fn inspected(&mut self, digests: Digests) {
+        self.payload = digests.length;
+        self.digests = Some(digests);
+    }
+
+    /// What was decided, and why.
+    pub fn decided(&mut self, why: &Why) {
+        if let Why::Listed(labels) = why {
+            self.labels.clone_from(labels);
+        }
+    }
+
+    /// The end is about to be let go: from here on the origin may have the object, whatever else happens.
+    pub fn released(&mut self) {
+        self.released = true;
+        if !self.labels.is_empty() {
+            self.sinks.metrics.waived("observe");
+        }
+    }
+
+    /// A promise was waived by a setting, and this counts it.
+    pub fn waived(&self, setting: &'static str) {
+        self.sinks.metrics.waived(setting);
+    }
+
+    /// The origin committed before it was given the end.
+    pub fn early_commit(&self) {
+        self.sinks.metrics.early_commit();
+        tracing::error!(request = self.id, "the origin answered with success before it had the end of the upload");
+    }
+
+    /// The origin's answer with this status goes to the client; the record is written with its last byte.
+    pub fn answering(&mut self, status: u16) {
+        let outcome = if status < 400 { Outcome::Forwarded } else { Outcome::OriginRefused };
+        self.end = Some(End { outcome, reason: None, status });
+    }
+
+    /// Bytes of the answer that went to the client.
+    pub fn answered(&mut self, bytes: usize) {
+        self.answered += bytes as u64;
+        self.sinks.metrics.answered(bytes);
+    }
+
+    /// Closes the record of a request whose answer is ready as it is.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Closes the record of a request that failed and is answered with `status`.
+    pub fn fail(mut self, failure: &Failure, status: u16) {
+        if let Some(detail) = failure.detail() {
+            tracing::warn!(request = self.id, reason = failure.label(), "{detail}");
+        }
+        self.end = Some(End { outcome: failure.outcome(), reason: Some(failure.label()), status });
+    }
+
+    /// The origin's answer broke off in the middle; what was said of its status stands.
+    pub fn broke_off(mut self, error: &OriginError) {
+        let status = self.end.map_or(0, |end| end.status);
+        self.end = Some(End { outcome: Outcome::OriginFailed, reason: Some(error.label()), status });
+    }
+
+    /// Forgets the ordinary end: the client did not wait for it.
+    pub fn abandoned(&mut self) {
+        self.end = None;
+    }
+
+    fn write(&mut self) {
+        let end = self.end.unwrap_or(End { outcome: Outcome::ClientGone, reason: None, status: 0 });
+        let elapsed = self.started.elapsed();
+        self.sinks.metrics.request(self.operation, end.outcome, elapsed, self.payload, self.framing);
+        if let Some(reason) = end.reason {
+            self.sinks.metrics.failure(reason);
+        }
+        let action = if end.outcome == Outcome::Rejected { "reject" } else { "observe" };
+        for label in &self.labels {
+            self.sinks.metrics.matched(&label.list, action);
+        }
+        let line = self.line(end, elapsed);
+        let weighty = self.operation.is_upload() || self.digests.is_some() || end.reason.is_some();
+        if weighty && self.sinks.audit.append(&line).is_err() {
+            self.sinks.metrics.audit_failure();
+        }
+        self.log(&line, weighty);
+    }
+
+    /// The same account as a log line: uploads and refusals at `info`, everything else at `debug`.
+    fn log(&self, line: &Map<String, Value>, weighty: bool) {
+        let text = |name: &str| line.get(name).and_then(Value::as_str);
+        let number = |name: &str| line.get(name).and_then(Value::as_u64);
+        macro_rules! write {
+            ($level:ident) => {
+                tracing::$level!(
+                    request = self.id,
+                    peer = text("peer"),
+                    operation = text("operation"),
+                    bucket = text("bucket"),
+                    key = text("key"),
+                    access_key = text("access_key"),
+                    tenant = text("tenant"),
+                    payload_bytes = self.payload,
+                    matched = !self.labels.is_empty(),
+                    outcome = text("outcome"),
+                    reason = text("reason"),
+                    status = number("status"),
+                    seconds = line.get("seconds").and_then(|value| value.as_f64()),
+                    "request"
+                )
+            };
+        }
+        if weighty { write!(info) } else { write!(debug) }
+    }
+
+    fn line(&self, end: End, elapsed: Duration) -> Map<String, Value> {
+        let listed = !self.labels.is_empty();
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let mut line = Map::new();
+        let mut put = |name: &str, value: Value| {
+            if !value.is_null() {
+                line.insert(name.to_owned(), value);
+            }
+        };
+        put("time", json!(now));
+        put("request", json!(self.id));
+        put("peer", json!(self.peer.to_string()));
+        put("operation", json!(self.operation.name()));
+        put("bucket", self.masked(self.bucket.as_deref()));
+        put("key", self.masked(self.key.as_deref()));
+        put("caller", json!(self.confidence));
+        put("access_key", self.masked(self.access_key.as_deref()));
+        put("tenant", json!(self.tenant));
+        put("framing", json!(self.framing));
+        put("payload_bytes", json!(self.payload));
+        // The digest of a listed payload is a listed digest.
+        put("sha256", json!(self.digests.filter(|_| !listed).map(|d| hex::encode(d.sha256))));
+        put(
+            "matched",
+            json!(listed.then_some(&self.labels).map(|labels| {
+                labels.iter().map(|l| json!({"list": l.list, "category": l.category})).collect::<Vec<_>>()
+            })),
+        );
+        put("released", json!(self.released));
+        put("outcome", json!(end.outcome.label()));
+        put("reason", json!(end.reason));
+        put("status", json!((end.status != 0).then_some(end.status)));
+        put("answer_bytes", json!((self.answered != 0).then_some(self.answered)));
+        put("seconds", json!((elapsed.as_secs_f64() * 1e6).round() / 1e6));
+        line
+    }
+
+    fn masked(&self, text: Option<&str>) -> Value {
+        let Some(text) = text else { return Value::Null };
+        let catalog = self.sinks.lists.current();
+        let secret = |digest: &Digest| {
+            catalog.is_listed(digest) || self.digests.is_some_and(|digests| digests.iter().any(|d| d == *digest))
+        };
+        json!(mask(text, secret))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+/// 16 hexadecimal digits that nobody can foresee and that do not repeat.
+fn request_id() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    thread_local!(static SEED: RandomState = RandomState::new());
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    SEED.with(|seed| format!("{:016X}", seed.hash_one(count)))
+}

@@ -1,0 +1,149 @@
+//! Starting a gate, reloading it, stopping it.
+
+use crate::admin;
+use crate::config::settings::Settings;
+use crate::forward::{Origin, RootsError};
+use crate::gate::Gate;
+use crate::list::{ListError, Lists};
+use crate::listen::{self, TlsError, TlsIdentity};
+use crate::record::{Audit, AuditError, Metrics, Sinks};
+use prometheus::Registry;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Why a gate did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Lists that cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Lists(Vec<ListError>),
+    /// The state folder.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The certificate for clients.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificates of the origin.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// A socket.
+    #[error("{0}: cannot listen on {1}: {2}")]
+    Bind(&'static str, SocketAddr, io::Error),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A gate that runs. Dropped, it goes on; [`Running::stop`] ends it.
+pub struct Running {
+    gate: Arc<Gate>,
+    tls: Option<Arc<TlsIdentity>>,
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    stopping: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts a gate: everything that can be wrong is found before the first client is accepted.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    let lists = Arc::new(Lists::load(&settings.lists).map_err(StartError::Lists)?);
+    let metrics = Metrics::new(Registry::new())?;
+    let audit = Arc::new(Audit::open(&settings.state_dir)?);
+    let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
+    let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
+    let bind = async |key, address| {
+        let listener = listen::bind(address).await.map_err(|error| StartError::Bind(key, address, error))?;
+        let address = listener.local_addr().map_err(|error| StartError::Bind(key, address, error))?;
+        Ok::<_, StartError>((listener, address))
+    };
+    let (listener, address) = bind("listen.address", settings.listen.address).await?;
+    let admin_settings = settings.admin.clone();
+    let gate = Arc::new(Gate::new(settings, origin, Sinks { metrics, audit, lists }));
+
+    let (stopping, stop) = watch::channel(false);
+    let mut tasks = Vec::new();
+    let mut admin_address = None;
+    if let Some(admin) = admin_settings {
+        let (listener, address) = bind("admin.address", admin.address).await?;
+        admin_address = Some(address);
+        let serving = admin::serve(gate.clone(), listener, admin.token, stop.clone());
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!("the admin address is no longer served: {error}");
+            }
+        }));
+    }
+    tasks.push(tokio::spawn(listen::serve(gate.clone(), listener, tls.clone(), stop.clone())));
+    tasks.push(tokio::spawn(refresh(gate.clone(), stop)));
+    Ok(Running { gate, tls, address, admin_address, stopping, tasks })
+}
+
+impl Running {
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators connect.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Whether clients must speak TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads lists and certificates again. What cannot be read stays as it was, and the log says so; everything else in
+    /// the configuration needs a restart.
+    pub async fn reload(&self) {
+        let gate = self.gate.clone();
+        let reloaded = spawn_blocking(move || gate.sinks.lists.reload()).await;
+        for (name, result) in reloaded.unwrap_or_default() {
+            match result {
+                Ok(loaded) => tracing::info!(list = name, entries = loaded.entries, "list reloaded"),
+                Err(error) => tracing::error!(list = name, "list not reloaded, the last good one is in use: {error}"),
+            }
+        }
+        if let Some(tls) = &self.tls {
+            match tls.reload() {
+                Ok(()) => tracing::info!("certificate reloaded"),
+                Err(error) => tracing::error!("certificate not reloaded, the last good one is in use: {error}"),
+            }
+        }
+        tracing::info!("reloaded lists and certificates; any other change of the configuration needs a restart");
+    }
+
+    /// Accepts no more, waits for the requests in flight, at most `limits.drain_timeout`, and ends.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!("a task ended badly: {error}");
+            }
+        }
+    }
+}
+
+/// Looks at lists that have a `refresh` time.
+async fn refresh(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    let Some(every) = gate.settings.lists.iter().filter_map(|list| list.refresh).min() else { return };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every.max(Duration::from_secs(1))) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let refreshing = gate.clone();
+        let refreshed = spawn_blocking(move || refreshing.sinks.lists.refresh()).await;
+        for (name, result) in refreshed.unwrap_or_default() {
+            match result {
+                Ok(loaded) => tracing::info!(list = name, entries = loaded.entries, "list refreshed"),
+                Err(error) => tracing::error!(list = name, "list not refreshed, the last good one is in use: {error}"),
+            }
+        }
+    }
+}

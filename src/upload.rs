@@ -1,0 +1,271 @@
+//! The story of one request, from its first header to its audit line. Every branch is here.
+//!
+//! Open a record; find what is asked; find the caller; wrap the body so that it is hashed; forward all but the end; ask
+//! for the verdict; release or reject; close the record; answer.
+
+use crate::act;
+use crate::answer::{self, Answer};
+use crate::authenticate::Caller;
+use crate::decide::{self, Subject, Verdict, Why};
+use crate::digest::Digests;
+use crate::error::Failure;
+use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
+use crate::gate::Gate;
+use crate::inspect::{Inspection, Pace};
+use crate::multipart::Completion;
+use crate::record::Record;
+use crate::relay;
+use crate::route::Errand;
+use crate::s3::authorization;
+use crate::s3::head::Head;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use time::OffsetDateTime;
+
+/// Serves one request of the client at `peer`.
+pub async fn serve(gate: &Gate, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
+    let mut record = Record::open(gate.sinks.clone(), peer);
+    let (parts, body) = request.into_parts();
+    let host = Head::of(&parts).header("host").unwrap_or_default().to_owned();
+    let resource = parts.uri.path().to_owned();
+    let mut client = Client { body: Some(body), expects_100: parts.headers.contains_key("expect"), heard: false };
+    match attempt(gate, peer, &mut record, parts, &mut client).await {
+        Ok(origin) => answer::pass_on(origin, &host, &resource, record),
+        Err(failure) => {
+            let read_whole = client.drain(gate.limits().drain).await;
+            answer::fail(&failure, &resource, record, read_whole)
+        }
+    }
+}
+
+async fn attempt(
+    gate: &Gate,
+    peer: SocketAddr,
+    record: &mut Record,
+    parts: Parts,
+    client: &mut Client,
+) -> Result<Response<AnswerBody>, Failure> {
+    let has_body = client.body.as_ref().is_some_and(|body| !body.is_end_stream());
+    let head = Head::of(&parts);
+    let presented = authorization::presented(head).map_err(crate::authenticate::AuthError::from)?;
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let errand = gate.rules.route(head, parts.version, authority, &presented, has_body)?;
+    record.routed(&errand);
+    let now = OffsetDateTime::now_utc();
+    let mut caller = gate.authenticator.authenticate(head, &presented, now)?;
+    record.called_by(&caller);
+
+    let mut origin_head = OriginHead::of_client(parts.clone(), peer.ip());
+    let reframe = gate.resigning.apply(&mut origin_head, &errand, &caller, now);
+    if !has_body && !errand.operation.is_upload() {
+        return relay::relay(gate, record, &errand, origin_head).await;
+    }
+
+    if gate.sinks.audit.is_broken() {
+        return Err(Failure::AuditBroken);
+    }
+    if !caller.is_verified() && gate.refusals.is_spent(peer.ip()) {
+        return Err(Failure::RefusalRate);
+    }
+    let _in_flight = gate.sinks.metrics.upload();
+    let mut held = Held::new(gate.origin.clone(), origin_head);
+    // A client that waits for 100 Continue hears the origin's own word, unless its payload is so short that the origin
+    // must not hear of it yet.
+    if client.expects_100 && errand.framing.declared_length.is_some_and(|length| length > WINDOW as u64) {
+        match held.open_and_wait().await {
+            Ok(()) => {}
+            Err(interrupted) => return interruption(gate, record, interrupted, None).await,
+        }
+    }
+    let mut inspection = client.inspect(gate, &parts, &errand, &mut caller)?;
+    let mut completion = Completion::of(errand.operation);
+    let streamed = stream(&mut inspection, &mut held, &mut completion, reframe).await;
+    record.saw(inspection.payload_len());
+    if let Err(error) = streamed {
+        return match error {
+            Streaming::Failed(failure) => {
+                client.take_back(inspection);
+                Err(failure)
+            }
+            Streaming::Interrupted(interrupted) => {
+                let subject = subject(&errand, &caller);
+                let early = Early { inspection, subject, client, parts: &parts };
+                interruption(gate, record, interrupted, Some(early)).await
+            }
+        };
+    }
+
+    let digests = inspection.finish()?;
+    record.inspected(digests);
+    completion.check(gate.settings.multipart, record)?;
+    let (finding, policy) = (gate.look_up(&digests), &gate.settings.policy);
+    match decide::verdict(finding, &subject(&errand, &caller), policy) {
+        Verdict::Forward(clear, why) => {
+            record.decided(&why);
+            record.released();
+            match release(held, clear).await {
+                Ok(answer) => Ok(answer),
+                Err(Interrupted::Answered(answer)) => Ok(answer),
+                Err(Interrupted::Lost(error)) => Err(error.into()),
+            }
+        }
+        Verdict::Reject(why) => {
+            record.decided(&why);
+            reject(gate, peer, held, &caller).await
+        }
+        Verdict::Defer(why) => Err(Failure::Undecidable(why)),
+    }
+}
+
+/// Moves the body through the inspection into the hold, until its end.
+async fn stream(
+    inspection: &mut Inspection<Incoming>,
+    held: &mut Held,
+    completion: &mut Completion,
+    reframe: Reframe,
+) -> Result<(), Streaming> {
+    loop {
+        let segments = inspection.next().await.map_err(|error| Streaming::Failed(error.into()))?;
+        if segments.is_empty() {
+            return Ok(());
+        }
+        for segment in segments {
+            completion.see(&segment);
+            for segment in reframe.convert(segment) {
+                held.push(segment).await.map_err(Streaming::Interrupted)?;
+            }
+        }
+    }
+}
+
+enum Streaming {
+    Failed(Failure),
+    Interrupted(Interrupted),
+}
+
+fn subject(errand: &Errand, caller: &Caller) -> Subject {
+    Subject { buckets: errand.target.readings.clone(), tenant: caller.tenant.clone() }
+}
+
+/// Aborts a listed upload. Where the caller is only claimed, the origin is asked whether it knows them: a stranger must
+/// not learn from us what is listed.
+async fn reject(gate: &Gate, peer: SocketAddr, held: Held, caller: &Caller) -> Result<Response<AnswerBody>, Failure> {
+    if !caller.is_verified() {
+        gate.refusals.spend(peer.ip());
+        if gate.asks_origin()
+            && let Ok(Asked::Refuses(refusal)) = held.abort_and_ask().await
+        {
+            return Ok(answer::buffered(refusal).await?);
+        }
+    }
+    Err(Failure::Listed)
+}
+
+/// What is left of an upload that the origin answered before its end.
+struct Early<'a> {
+    inspection: Inspection<Incoming>,
+    subject: Subject,
+    client: &'a mut Client,
+    parts: &'a Parts,
+}
+
+/// The origin answered early, or is lost.
+async fn interruption(
+    gate: &Gate,
+    record: &mut Record,
+    interrupted: Interrupted,
+    early: Option<Early<'_>>,
+) -> Result<Response<AnswerBody>, Failure> {
+    match interrupted {
+        Interrupted::Lost(error) => {
+            if let Some(early) = early {
+                early.client.take_back(early.inspection);
+            }
+            Err(error.into())
+        }
+        Interrupted::Answered(answer) if answer.status().is_success() => {
+            record.early_commit();
+            early_commit(gate, record, answer, early).await
+        }
+        Interrupted::Answered(answer) => {
+            // A refusal of the head, or an error: the client gets it once it has said a little more of its body.
+            let answer = answer::buffered(answer).await?;
+            if let Some(early) = early {
+                early.client.take_back(early.inspection);
+                early.client.drain(gate.limits().drain).await;
+            }
+            Ok(answer)
+        }
+    }
+}
+
+/// The origin says that it has stored what it was not given. We still want to know what it was: if it is listed, and the
+/// gate has credentials, that very version goes.
+async fn early_commit(
+    gate: &Gate,
+    record: &mut Record,
+    answer: Response<AnswerBody>,
+    early: Option<Early<'_>>,
+) -> Result<Response<AnswerBody>, Failure> {
+    let Some(Early { mut inspection, subject, client, parts }) = early else { return Err(Failure::EarlyCommit) };
+    let inspected: Result<Digests, Failure> = async {
+        while !inspection.next().await?.is_empty() {}
+        Ok(inspection.finish()?)
+    }
+    .await;
+    client.body = None;
+    let digests = inspected?;
+    record.inspected(digests);
+    match decide::verdict(gate.look_up(&digests), &subject, &gate.settings.policy) {
+        Verdict::Reject(why @ Why::Listed(_)) => {
+            record.decided(&why);
+            act::remove_committed(gate, parts, answer).await;
+            Err(Failure::Listed)
+        }
+        _ => Err(Failure::EarlyCommit),
+    }
+}
+
+/// The client's side of the request: its body, wherever it is at the moment.
+struct Client {
+    body: Option<Incoming>,
+    expects_100: bool,
+    /// Whether its body was asked for, so that a client which expects 100 Continue has been told to send it.
+    heard: bool,
+}
+
+impl Client {
+    fn inspect(
+        &mut self,
+        gate: &Gate,
+        parts: &Parts,
+        errand: &Errand,
+        caller: &mut Caller,
+    ) -> Result<Inspection<Incoming>, Failure> {
+        let limits = gate.limits();
+        let pace = Pace::new(limits.idle_timeout, limits.body_rate_min, limits.upload_timeout);
+        let wanted = gate.sinks.lists.current().algorithms();
+        let Some(body) = self.body.take() else { return Err(Failure::EarlyCommit) };
+        self.heard = true;
+        Ok(Inspection::new(body, &parts.headers, errand, wanted, caller.chunks.take(), pace)?)
+    }
+
+    fn take_back(&mut self, inspection: Inspection<Incoming>) {
+        self.body = Some(inspection.into_body());
+    }
+
+    /// Reads on for a while, so that the client gets to read the answer and not a reset. True where the body ended.
+    ///
+    /// A client that expects 100 Continue and was not told to go on sends nothing: asking for its body would tell it.
+    async fn drain(&mut self, bytes_max: u64) -> bool {
+        let Some(mut body) = self.body.take() else { return true };
+        if self.expects_100 && !self.heard {
+            return false;
+        }
+        let drained = tokio::time::timeout(answer::DRAIN_TIMEOUT, answer::drain(&mut body, bytes_max)).await;
+        drained.unwrap_or(false)
+    }
+}
