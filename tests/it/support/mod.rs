@@ -3,7 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod fake_origin;
-//pub(crate) mod gate;
+pub(crate) mod gate;
 pub(crate) mod io;
 pub(crate) mod payload;
 pub(crate) mod store;

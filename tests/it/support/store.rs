@@ -146,3 +146,31 @@ impl S3Access for PublicBuckets {
         Box::pin(async move { if allowed { Ok(()) } else { Err(s3s::s3_error!(AccessDenied)) } })
     }
 }
+
+impl Store {
+    /// What a gate and its clients must know of an origin that follows a script.
+    pub(crate) fn fake(address: SocketAddr) -> Store {
+        Store {
+            name: "other".into(),
+            address,
+            region: "us-east-1".into(),
+            access_key: "fake-key".into(),
+            secret_key: "fake-secret".into(),
+            folder: None,
+        }
+    }
+
+    /// The keys and ETags of everything in a bucket.
+    pub(crate) async fn contents(&self, bucket: &str) -> Vec<String> {
+        let list = self.client().get(&format!("/{bucket}?list-type=2")).await;
+        assert_eq!(list.status, 200, "{}: {list:?}", self.name);
+        let contents = list.elements("Contents");
+        contents
+            .iter()
+            .map(|one| {
+                let key = one.split_once("<Key>").and_then(|(_, rest)| rest.split_once("</Key>"));
+                key.expect("a key in each").0.replace("&amp;", "&")
+            })
+            .collect()
+    }
+}
