@@ -1,4 +1,4 @@
-//! The gate under test, with a folder of its own.
+//! The gate under test, with a folder of its own. `HASHGATE_TEST_LOG=1` shows what it logs.
 
 use super::client::{Client, Response};
 use super::store::Store;
@@ -68,6 +68,10 @@ impl Builder {
     }
 
     pub(crate) async fn start(mut self) -> Gate {
+        if std::env::var_os("HASHGATE_TEST_LOG").is_some() {
+            // Only the first gate of the process can set it.
+            tracing_subscriber::fmt().with_test_writer().try_init().ok();
+        }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().to_owned();
         if self.lists.is_empty() {
@@ -122,7 +126,7 @@ impl Builder {
             admin: running.admin_address().expect("an admin address is configured"),
             running,
             store: self.store,
-            folder,
+            folder: Evidence(folder),
         }
     }
 }
@@ -150,8 +154,11 @@ pub(crate) struct Gate {
     pub(crate) admin: SocketAddr,
     pub(crate) running: Running,
     pub(crate) store: Store,
-    folder: tempfile::TempDir,
+    folder: Evidence,
 }
+
+/// The gate's folder; a test that fails shows what the gate wrote down.
+struct Evidence(tempfile::TempDir);
 
 impl Gate {
     /// A client of the store's user that goes through the gate.
@@ -161,7 +168,7 @@ impl Gate {
 
     /// The gate's folder.
     pub(crate) fn dir(&self) -> &Path {
-        self.folder.path()
+        self.folder.0.path()
     }
 
     /// Writes a list anew; the gate reads it at its next reload.
@@ -217,14 +224,7 @@ impl Gate {
     }
 
     pub(crate) fn audit_text(&self) -> String {
-        let mut text = String::new();
-        for path in files(&self.dir().join("state")) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.contains("audit") && !name.ends_with(".lock") {
-                text += &String::from_utf8_lossy(&std::fs::read(&path).expect("readable"));
-            }
-        }
-        text
+        audit_text(self.dir())
     }
 
     /// Waits for the audit line that `wanted` picks.
@@ -235,6 +235,17 @@ impl Gate {
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }
+}
+
+fn audit_text(dir: &Path) -> String {
+    let mut text = String::new();
+    for path in files(&dir.join("state")) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.contains("audit") && !name.ends_with(".lock") {
+            text += &String::from_utf8_lossy(&std::fs::read(&path).expect("readable"));
+        }
+    }
+    text
 }
 
 /// Every file below a folder.
@@ -294,4 +305,14 @@ pub(crate) async fn assert_stored_exactly(store: &Store, target: &str, bytes: &[
 pub(crate) async fn assert_absent(store: &Store, target: &str) {
     let head = store.client().head(target).await;
     assert_eq!(head.status, 404, "{target} at {}: {head:?}", store.name);
+}
+
+impl Drop for Evidence {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let audit = audit_text(self.0.path());
+            let last: Vec<&str> = audit.lines().rev().take(5).collect();
+            println!("the last audit lines, newest first:\n{}", last.join("\n"));
+        }
+    }
 }
