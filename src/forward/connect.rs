@@ -110,7 +110,7 @@ impl AbortSwitch {
         self.0.store(true, Ordering::Release);
     }
 
-    fn is_thrown(&self) -> bool {
+    pub(super) fn is_thrown(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

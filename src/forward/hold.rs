@@ -212,7 +212,18 @@ pub async fn release(held: Held, _clear: Clear) -> Result<Response<AnswerBody>, 
     while let Some(wire) = kept.pop_front() {
         stream.send(Piece::Wire(wire), limit).await?;
     }
-    stream.send(Piece::End, limit).await?;
+    let answer = &mut stream.answer;
+    let ended = async {
+        tokio::select! {
+            biased;
+            // A body of known length is dropped with its last byte, and nobody takes the end then: that is the end, too.
+            _ = stream.pieces.send(Piece::End) => None,
+            answer = answer => Some(answer),
+        }
+    };
+    if let Some(answer) = timeout(limit, ended).await.map_err(|_| OriginError::Stalled)? {
+        return Ok(answer?);
+    }
     let answer = timeout(limit, &mut stream.answer).await.map_err(|_| OriginError::Stalled)?;
     // The request went out whole: its connection may be used again.
     stream.abort.0 = None;
