@@ -4,7 +4,7 @@
 use crate::support::client::{Client, Form, Response};
 use crate::support::gate::{Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
 use crate::support::payload::Payload;
-use crate::support::store::{Store, stores};
+use crate::support::store::{Room, Store, stores};
 
 /// Nothing; a byte; around AWS' smallest chunk; around the window; and enough for many chunks.
 const SIZES: [u64; 6] = [0, 1, 8191, 65_536, 65_537, (5 << 20) + 1];
@@ -42,13 +42,12 @@ async fn objects_in_every_form_are_stored_or_refused_in_verify() {
 
 async fn objects(mode: Mode) {
     for store in stores().await {
-        let bucket = store.public_bucket("forms").await;
-        let versioned = store.enable_versioning(&bucket).await;
+        let room = store.room("forms").await;
         let gate = gate(&store).list("sample", listed_digests()).mode(mode).start().await;
         let (direct, through) = (store.client(), gate.client());
         for form in Form::ALL {
             for size in SIZES {
-                let at = |kind: &str| format!("/{bucket}/{kind}/{form:?}/{size}");
+                let at = |kind: &str| format!("/{room}/{kind}/{form:?}/{size}");
                 let what = format!("{} {mode:?} {form:?} {size}", store.name);
                 let expected = direct.put(form, &at("direct"), &clean(size)).await.expect(&what);
                 let answer = through.put(form, &at("clean"), &clean(size)).await.expect(&what);
@@ -58,6 +57,7 @@ async fn objects(mode: Mode) {
                     let etag = expected.header("etag");
                     assert_stored_exactly(&store, &at("clean"), &clean(size).bytes(), etag).await;
                 } else {
+                    assert!(expected.status < 500 || expected.status == 501, "{what}: {expected:?}");
                     println!("{what}: the store refuses this form itself: {} {}", expected.status, expected.code());
                     assert_absent(&store, &at("clean")).await;
                 }
@@ -78,9 +78,9 @@ async fn objects(mode: Mode) {
                     assert_eq!(before.header(name), after.header(name), "{what}: {name}");
                 }
                 assert_stored_exactly(&store, &at("older"), &older().bytes(), before.header("etag")).await;
-                if versioned {
-                    assert_eq!(direct.list_versions(&bucket, &at("listed")[bucket.len() + 2..]).await, 0, "{what}");
-                    assert_eq!(direct.list_versions(&bucket, &at("older")[bucket.len() + 2..]).await, 1, "{what}");
+                if room.versioned {
+                    assert_eq!(versions(&store, &room, &at("listed")).await, 0, "{what}");
+                    assert_eq!(versions(&store, &room, &at("older")).await, 1, "{what}");
                 }
             }
         }
@@ -104,11 +104,11 @@ async fn parts_in_every_form_are_stored_or_refused_in_verify() {
 
 async fn parts(mode: Mode) {
     for store in stores().await {
-        let bucket = store.public_bucket("parts").await;
+        let room = store.room("parts").await;
         let gate = gate(&store).list("sample", listed_digests()).mode(mode).start().await;
         let (direct, through) = (store.client(), gate.client());
         for form in Form::ALL {
-            let key = format!("/{bucket}/{form:?}");
+            let key = format!("/{room}/{form:?}");
             let id = direct.create_multipart(&key).await;
             let mut wanted = Vec::new();
             let mut number = 0;
@@ -129,6 +129,7 @@ async fn parts(mode: Mode) {
                     wanted.push((n, etag.clone()));
                     wanted.push((m, etag));
                 } else {
+                    assert!(expected.status < 500 || expected.status == 501, "{what}: {expected:?}");
                     println!("{what}: the store refuses this form itself: {} {}", expected.status, expected.code());
                 }
                 let (_, at) = next();
@@ -140,7 +141,8 @@ async fn parts(mode: Mode) {
             let bare = |etag: &str| etag.trim_matches('"').to_owned();
             parts.iter_mut().for_each(|(_, etag)| *etag = bare(etag));
             parts.sort_by_key(|(number, _)| number.parse::<u32>().ok());
-            wanted.iter_mut().for_each(|(_, etag)| *etag = bare(etag));
+            let lists_etags = parts.iter().all(|(_, etag)| !etag.is_empty());
+            wanted.iter_mut().for_each(|(_, etag)| *etag = if lists_etags { bare(etag) } else { String::new() });
             assert_eq!(parts, wanted, "{} {mode:?} {form:?}", store.name);
             direct.delete(&format!("{key}?uploadId={id}")).await;
         }
@@ -153,14 +155,14 @@ async fn parts(mode: Mode) {
 #[tokio::test]
 async fn entries_of_every_algorithm_refuse() {
     for store in stores().await {
-        let bucket = store.bucket("algorithms").await;
+        let room = store.room("algorithms").await;
         for mode in Mode::BOTH {
             let payloads: Vec<Payload> = (10..13).map(|seed| Payload::random(seed, 70_000)).collect();
             let entries = [payloads[0].md5(), payloads[1].sha1(), payloads[2].sha256()];
             let gate = gate(&store).list("sample", entries).mode(mode).start().await;
             for form in [Form::RawUnsigned, Form::SignedChunks] {
                 for payload in &payloads {
-                    let at = format!("/{bucket}/key");
+                    let at = format!("/{room}/key");
                     let answer = gate.client().put(form, &at, payload).await.expect("an answer");
                     assert_refused(&answer);
                     assert_absent(&store, &at).await;
@@ -179,10 +181,10 @@ async fn a_gibibyte_is_stored_or_refused() {
         return;
     }
     for store in stores().await {
-        let bucket = store.bucket("large").await;
+        let room = store.room("large").await;
         let (good, bad) = (Payload::random(20, 1 << 30), Payload::random(21, 1 << 30));
         let gate = gate(&store).list("sample", [bad.sha256()]).start().await;
-        let at = format!("/{bucket}/large");
+        let at = format!("/{room}/large");
         let answer = gate.client().put(Form::RawUnsigned, &at, &bad).await.expect("an answer");
         assert_refused(&answer);
         assert_absent(&store, &at).await;
@@ -194,6 +196,12 @@ async fn a_gibibyte_is_stored_or_refused() {
         store.client().delete(&at).await;
         gate.stop().await;
     }
+}
+
+/// Versions and delete markers of one key.
+async fn versions(store: &Store, room: &Room, target: &str) -> usize {
+    let key = &target[room.bucket.len() + 2..];
+    store.client().list_versions(&room.bucket, key).await
 }
 
 /// What the store says directly, the client hears through the gate.
@@ -220,12 +228,12 @@ fn assert_kept_out(what: &str, taken: bool, answer: &Response) {
 #[tokio::test]
 async fn uploads_on_one_connection_are_judged_one_by_one() {
     for store in stores().await {
-        let bucket = store.bucket("keepalive").await;
+        let room = store.room("keepalive").await;
         let gate = gate(&store).list("sample", listed_digests()).mode(Mode::Verify).start().await;
         let client: Client = gate.client();
         let mut wire = client.connect().await.expect("the gate listens");
         for round in 0..3 {
-            let at = |kind: &str| format!("/{bucket}/{kind}{round}");
+            let at = |kind: &str| format!("/{room}/{kind}{round}");
             let upload = client.upload(Form::RawSigned, &at("clean"), &clean(8191));
             let answer = wire.exchange(upload).await.expect("an answer");
             assert_eq!(answer.status, 200, "{answer:?}");

@@ -361,7 +361,7 @@ impl Client {
             .iter()
             .map(|part| {
                 let inner = |name| element(part, name).unwrap_or_default();
-                (inner("PartNumber"), inner("ETag").replace("&quot;", "\""))
+                (inner("PartNumber"), inner("ETag").replace("&quot;", "\"").replace("&#34;", "\""))
             })
             .collect()
     }

@@ -6,10 +6,13 @@ use hyper_util::rt::TokioIo;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 
 /// A store and the keys to it.
 #[derive(Clone)]
@@ -96,37 +99,93 @@ impl Store {
         Client::new(self, self.address)
     }
 
-    /// A new bucket that only this test uses.
-    pub(crate) async fn bucket(&self, stem: &str) -> String {
-        let bucket = unique(stem);
-        self.client().create_bucket(&bucket).await;
-        bucket
+    /// A place in the store that only this test uses. All rooms of a store are in one bucket, because some stores set
+    /// much aside for each.
+    pub(crate) async fn room(&self, stem: &str) -> Room {
+        static BUCKETS: Mutex<BTreeMap<SocketAddr, Bucket>> = Mutex::const_new(BTreeMap::new());
+        let mut buckets = BUCKETS.lock().await;
+        let bucket = match buckets.get(&self.address) {
+            Some(bucket) => bucket.clone(),
+            None => {
+                let bucket = self.bucket().await;
+                buckets.insert(self.address, bucket.clone());
+                bucket
+            }
+        };
+        Room {
+            bucket: bucket.name,
+            prefix: unique(stem),
+            versioned: bucket.versioned,
+        }
     }
 
-    /// A new bucket into which anybody may write, as far as the store can have one.
-    pub(crate) async fn public_bucket(&self, stem: &str) -> String {
-        let bucket = self.bucket(&format!("public-{stem}")).await;
+    /// A bucket into which anybody may write and which keeps versions, as far as the store can have one.
+    async fn bucket(&self) -> Bucket {
+        let client = self.client();
+        let name = unique("public");
+        client.create_bucket(&name).await;
         if self.folder.is_none() {
             let policy = format!(
-                r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":["*"]}},"Action":["s3:PutObject","s3:ListMultipartUploadParts"],"Resource":["arn:aws:s3:::{bucket}/*"]}}]}}"#
+                r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":["*"]}},"Action":["s3:PutObject"],"Resource":["arn:aws:s3:::{name}/*"]}}]}}"#
             );
-            let answer = self.client().request("PUT", &format!("/{bucket}?policy"), &[], policy.as_bytes()).await;
-            println!("{}: PutBucketPolicy {} {}", self.name, answer.status, answer.code());
+            let answer = client.request("PUT", &format!("/{name}?policy"), &[], policy.as_bytes()).await;
+            println!("{}: a policy for anonymous uploads: {} {}", self.name, answer.status, answer.code());
         }
-        bucket
+        let xml = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
+        let target = format!("/{name}?versioning");
+        let answer = client.request("PUT", &target, &[], xml.as_bytes()).await;
+        let on = client.get(&target).await;
+        let versioned = answer.status == 200 && on.element("Status").as_deref() == Some("Enabled");
+        println!("{}: versioning: {versioned} ({} {})", self.name, answer.status, answer.code());
+        Bucket { name, versioned }
     }
 
-    /// Asks for versioning; false where the store has none.
-    pub(crate) async fn enable_versioning(&self, bucket: &str) -> bool {
-        let xml = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
-        let target = format!("/{bucket}?versioning");
-        let answer = self.client().request("PUT", &target, &[], xml.as_bytes()).await;
-        let on = self.client().get(&target).await;
-        let has = answer.status == 200 && on.element("Status").as_deref() == Some("Enabled");
-        if !has {
-            println!("{}: no versioning ({} {})", self.name, answer.status, answer.code());
+    /// The keys of everything in a room.
+    pub(crate) async fn contents(&self, room: &Room) -> Vec<String> {
+        let target = format!("/{}?list-type=2&prefix={}", room.bucket, room.prefix);
+        let list = self.client().get(&target).await;
+        assert_eq!(list.status, 200, "{}: {list:?}", self.name);
+        let contents = list.elements("Contents");
+        contents
+            .iter()
+            .map(|one| {
+                let key = one.split_once("<Key>").and_then(|(_, rest)| rest.split_once("</Key>"));
+                key.expect("a key in each").0.replace("&amp;", "&")
+            })
+            .collect()
+    }
+
+    /// What a gate and its clients must know of an origin that follows a script.
+    pub(crate) fn fake(address: SocketAddr) -> Store {
+        Store {
+            name: "other".into(),
+            address,
+            region: "us-east-1".into(),
+            access_key: "fake-key".into(),
+            secret_key: "fake-secret".into(),
+            folder: None,
         }
-        has
+    }
+}
+
+#[derive(Clone)]
+struct Bucket {
+    name: String,
+    versioned: bool,
+}
+
+/// A prefix in a bucket, shown as `bucket/prefix`.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) bucket: String,
+    pub(crate) prefix: String,
+    /// Whether the store keeps versions of what is in it.
+    pub(crate) versioned: bool,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.bucket, self.prefix)
     }
 }
 
@@ -144,33 +203,5 @@ impl S3Access for PublicBuckets {
         let public = cx.s3_path().get_bucket_name().is_some_and(|name| name.starts_with("it-public-"));
         let allowed = cx.credentials().is_some() || public;
         Box::pin(async move { if allowed { Ok(()) } else { Err(s3s::s3_error!(AccessDenied)) } })
-    }
-}
-
-impl Store {
-    /// What a gate and its clients must know of an origin that follows a script.
-    pub(crate) fn fake(address: SocketAddr) -> Store {
-        Store {
-            name: "other".into(),
-            address,
-            region: "us-east-1".into(),
-            access_key: "fake-key".into(),
-            secret_key: "fake-secret".into(),
-            folder: None,
-        }
-    }
-
-    /// The keys and ETags of everything in a bucket.
-    pub(crate) async fn contents(&self, bucket: &str) -> Vec<String> {
-        let list = self.client().get(&format!("/{bucket}?list-type=2")).await;
-        assert_eq!(list.status, 200, "{}: {list:?}", self.name);
-        let contents = list.elements("Contents");
-        contents
-            .iter()
-            .map(|one| {
-                let key = one.split_once("<Key>").and_then(|(_, rest)| rest.split_once("</Key>"));
-                key.expect("a key in each").0.replace("&amp;", "&")
-            })
-            .collect()
     }
 }
