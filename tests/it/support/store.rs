@@ -143,8 +143,13 @@ impl Store {
     /// The keys of everything in a room.
     pub(crate) async fn contents(&self, room: &Room) -> Vec<String> {
         let target = format!("/{}?list-type=2&prefix={}", room.bucket, room.prefix);
-        let list = self.client().get(&target).await;
-        assert_eq!(list.status, 200, "{}: {list:?}", self.name);
+        // The embedded store fails to list while it is clearing away an upload that was cut short.
+        let list = super::eventually("a list of what is stored", async || {
+            let list = self.client().get(&target).await;
+            assert!(list.status == 200 || list.status == 500, "{}: {list:?}", self.name);
+            (list.status == 200).then_some(list)
+        })
+        .await;
         let contents = list.elements("Contents");
         contents
             .iter()
@@ -189,7 +194,7 @@ impl fmt::Display for Room {
     }
 }
 
-/// The embedded store's access rule: its one user may do anything, everybody may write into buckets named as public.
+/// The embedded store's access rule: its one user may do anything, everybody may put objects into buckets named as public.
 struct PublicBuckets;
 
 impl S3Access for PublicBuckets {
@@ -200,7 +205,8 @@ impl S3Access for PublicBuckets {
     where
         Self: 'c,
     {
-        let public = cx.s3_path().get_bucket_name().is_some_and(|name| name.starts_with("it-public-"));
+        let public = cx.s3_op().name() == "PutObject"
+            && cx.s3_path().get_bucket_name().is_some_and(|name| name.starts_with("it-public-"));
         let allowed = cx.credentials().is_some() || public;
         Box::pin(async move { if allowed { Ok(()) } else { Err(s3s::s3_error!(AccessDenied)) } })
     }
