@@ -106,11 +106,7 @@ async fn attempt(
         Verdict::Forward(clear, why) => {
             record.decided(&why);
             record.released();
-            match release(held, clear).await {
-                Ok(answer) => Ok(answer),
-                Err(Interrupted::Answered(answer)) => Ok(answer),
-                Err(Interrupted::Lost(error)) => Err(error.into()),
-            }
+            Ok(release(held, clear).await?)
         }
         Verdict::Reject(why) => {
             record.decided(&why);

@@ -89,8 +89,9 @@ struct Streaming {
 }
 
 impl AnswerBody {
-    pub(super) fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> AnswerBody {
-        let mut streaming = Streaming { body, lease: Some(lease), idle_timeout, idle: None };
+    /// Without a lease the connection is not used again.
+    pub(super) fn new(body: Incoming, lease: Option<Lease>, idle_timeout: Duration) -> AnswerBody {
+        let mut streaming = Streaming { body, lease, idle_timeout, idle: None };
         streaming.give_back_at_end();
         AnswerBody(Source::Streaming(streaming))
     }
