@@ -124,7 +124,12 @@ async fn stream(
     reframe: Reframe,
 ) -> Result<(), Streaming> {
     loop {
-        let segments = inspection.next().await.map_err(|error| Streaming::Failed(error.into()))?;
+        // An answer may come while the client is silent: a refusal should not wait for the next bytes.
+        let segments = tokio::select! {
+            biased;
+            interrupted = held.interrupted() => return Err(Streaming::Interrupted(interrupted)),
+            segments = inspection.next() => segments.map_err(|error| Streaming::Failed(error.into()))?,
+        };
         if segments.is_empty() {
             return Ok(());
         }

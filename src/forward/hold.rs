@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +109,17 @@ impl Held {
         Ok(())
     }
 
+    /// Ends when the origin answers, or is lost, though it does not have the end yet; never while nothing was sent.
+    pub async fn interrupted(&mut self) -> Interrupted {
+        match &mut self.stream {
+            None => pending().await,
+            Some(stream) => {
+                let answer = (&mut stream.answer).await;
+                stream.answered(answer)
+            }
+        }
+    }
+
     /// Opens the request with its head alone and waits for the origin's 100 Continue, for a client that waits for it,
     /// too. Only for payloads that are longer than the window.
     pub async fn open_and_wait(&mut self) -> Result<(), Interrupted> {
@@ -116,8 +127,13 @@ impl Held {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         tokio::select! {
             answer = &mut stream.answer => Err(stream.answered(answer)),
-            // An origin that does not speak 100 just gets the body, as RFC 9110, section 10.1.1 has it.
-            _ = timeout(CONTINUE_TIMEOUT, continued) => Ok(()),
+            // An origin that does not speak 100 just gets the body, as RFC 9110, section 10.1.1 has it. One that gave
+            // its answer instead drops the other end; then the answer is what we wait for.
+            _ = timeout(CONTINUE_TIMEOUT, async {
+                if continued.await.is_err() {
+                    pending::<()>().await;
+                }
+            }) => Ok(()),
         }
     }
 
