@@ -19,7 +19,7 @@ pub enum RequestBody {
     Empty,
     /// All of it, already decided.
     Whole(VecDeque<Bytes>),
-    /// Pieces as they are let go. The channel closing without [`Piece::End`] is an error: the request is aborted.
+    /// Pieces as they are let go. The channel closing without `Piece::End` is an error: the request is aborted.
     Held(mpsc::Receiver<Piece>),
 }
 
