@@ -1,6 +1,6 @@
 //! Origins that answer early, die or stall; clients that vanish, are silent or too slow.
 
-use crate::support::{Script, gate, origin, put_request, read_answer};
+use crate::scripted::{Script, gate, origin, put_request, read_answer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -63,7 +63,7 @@ async fn a_stalled_origin_is_given_up() {
     let gate = gate(origin.address, &[], "limits: { origin_timeout: 200ms }").await;
     // The script reads the body and then closes without an answer; an address that takes nothing at all is this one:
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stalled = crate::support::gate(silent.local_addr().unwrap(), &[], "limits: { origin_timeout: 200ms }").await;
+    let stalled = crate::scripted::gate(silent.local_addr().unwrap(), &[], "limits: { origin_timeout: 200ms }").await;
     for gate in [&gate, &stalled] {
         assert_eq!(gate.put(&payload(100_000)).await.0, 503);
     }

@@ -1,6 +1,6 @@
 //! What the origin has been given, and when.
 
-use crate::support::{Script, gate, header, origin, put_request, read_answer};
+use crate::scripted::{Script, gate, header, origin, put_request, read_answer};
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

@@ -6,5 +6,5 @@ mod cli;
 mod failures;
 mod hold;
 mod relay;
-mod support;
+mod scripted;
 mod tidy;

@@ -1,6 +1,6 @@
 //! Everything that brings no bytes passes as it came.
 
-use crate::support::{Script, gate, header, origin};
+use crate::scripted::{Script, gate, header, origin};
 
 /// Path, query, Host and header case stay; who connects from where is ours to say.
 #[tokio::test]
