@@ -110,7 +110,7 @@ impl AbortSwitch {
         self.0.store(true, Ordering::Release);
     }
 
-    fn is_thrown(&self) -> bool {
+    pub(super) fn is_thrown(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
@@ -119,6 +119,19 @@ impl AbortSwitch {
 pub(super) struct Stream {
     transport: Transport,
     abort: AbortSwitch,
+}
+
+/// An origin that refuses early may have closed by the time we write, and its answer waits to be read. So a write that
+/// nobody takes is no error yet: what is read next, an answer or an end, says what happened.
+fn unheard(written: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
+    match written {
+        Poll::Ready(Err(error))
+            if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+        {
+            Poll::Ready(Ok(len))
+        }
+        written => written,
+    }
 }
 
 enum Transport {
@@ -142,8 +155,8 @@ impl AsyncWrite for Stream {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         match &mut this.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Plain(stream) => unheard(Pin::new(stream).poll_write(cx, buf), buf.len()),
+            Transport::Tls(stream) => unheard(Pin::new(stream).poll_write(cx, buf), buf.len()),
         }
     }
 
@@ -156,9 +169,10 @@ impl AsyncWrite for Stream {
         if this.abort.is_thrown() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        let len = bufs.iter().map(|buf| buf.len()).sum();
         match &mut this.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Plain(stream) => unheard(Pin::new(stream).poll_write_vectored(cx, bufs), len),
+            Transport::Tls(stream) => unheard(Pin::new(stream).poll_write_vectored(cx, bufs), len),
         }
     }
 

@@ -180,7 +180,7 @@ impl Origin {
     }
 
     fn park(&self, connection: Connection) {
-        if connection.sender.is_closed() {
+        if connection.sender.is_closed() || connection.abort.is_thrown() {
             return;
         }
         let connection = Connection { reused: true, ..connection };

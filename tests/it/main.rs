@@ -1,10 +1,15 @@
-//! The gate as a whole, against an origin that the test scripts.
+//! The gate as a whole: against an origin that the test scripts, against the embedded store, and, where `HASHGATE_ORIGINS`
+//! names some, against real stores.
 
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no outside")]
 
 mod cli;
 mod failures;
 mod hold;
+mod origins_forms;
+mod origins_refusals;
+mod origins_vanish;
 mod relay;
 mod scripted;
+mod support;
 mod tidy;
