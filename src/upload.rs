@@ -106,11 +106,7 @@ async fn attempt(
         Verdict::Forward(clear, why) => {
             record.decided(&why);
             record.released();
-            match release(held, clear).await {
-                Ok(answer) => Ok(answer),
-                Err(Interrupted::Answered(answer)) => Ok(answer),
-                Err(Interrupted::Lost(error)) => Err(error.into()),
-            }
+            Ok(release(held, clear).await?)
         }
         Verdict::Reject(why) => {
             record.decided(&why);
@@ -128,7 +124,12 @@ async fn stream(
     reframe: Reframe,
 ) -> Result<(), Streaming> {
     loop {
-        let segments = inspection.next().await.map_err(|error| Streaming::Failed(error.into()))?;
+        // An answer may come while the client is silent: a refusal should not wait for the next bytes.
+        let segments = tokio::select! {
+            biased;
+            interrupted = held.interrupted() => return Err(Streaming::Interrupted(interrupted)),
+            segments = inspection.next() => segments.map_err(|error| Streaming::Failed(error.into()))?,
+        };
         if segments.is_empty() {
             return Ok(());
         }

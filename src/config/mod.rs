@@ -1,4 +1,4 @@
-//! Configuration: as written ([`read`](mod@self::read), a file), then as meant ([`settings`]). Building the settings is
+//! Configuration: as written (`read`, a file), then as meant ([`settings`]). Building the settings is
 //! the validation, and it names every problem at once.
 
 mod load;

@@ -19,7 +19,7 @@ pub enum RequestBody {
     Empty,
     /// All of it, already decided.
     Whole(VecDeque<Bytes>),
-    /// Pieces as they are let go. The channel closing without [`Piece::End`] is an error: the request is aborted.
+    /// Pieces as they are let go. The channel closing without `Piece::End` is an error: the request is aborted.
     Held(mpsc::Receiver<Piece>),
 }
 
@@ -89,8 +89,9 @@ struct Streaming {
 }
 
 impl AnswerBody {
-    pub(super) fn new(body: Incoming, lease: Lease, idle_timeout: Duration) -> AnswerBody {
-        let mut streaming = Streaming { body, lease: Some(lease), idle_timeout, idle: None };
+    /// Without a lease the connection is not used again.
+    pub(super) fn new(body: Incoming, lease: Option<Lease>, idle_timeout: Duration) -> AnswerBody {
+        let mut streaming = Streaming { body, lease, idle_timeout, idle: None };
         streaming.give_back_at_end();
         AnswerBody(Source::Streaming(streaming))
     }

@@ -125,7 +125,9 @@ pub(super) struct Stream {
 /// nobody takes is no error yet: what is read next, an answer or an end, says what happened.
 fn unheard(written: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
     match written {
-        Poll::Ready(Err(error)) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+        Poll::Ready(Err(error))
+            if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+        {
             Poll::Ready(Ok(len))
         }
         written => written,

@@ -9,8 +9,9 @@ use crate::decide::Clear;
 use crate::s3::chunked::Segment;
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use hyper::body::Incoming;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,12 +55,13 @@ pub enum Asked {
     Refuses(Response<AnswerBody>),
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, OriginError>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, OriginError>> + Send>>;
 
 /// A request that is open at the origin.
 struct Stream {
     pieces: mpsc::Sender<Piece>,
     answer: Answer,
+    lease: Lease,
     abort: AbortOnDrop,
 }
 
@@ -107,15 +109,31 @@ impl Held {
         Ok(())
     }
 
+    /// Ends when the origin answers, or is lost, though it does not have the end yet; never while nothing was sent.
+    pub async fn interrupted(&mut self) -> Interrupted {
+        match &mut self.stream {
+            None => pending().await,
+            Some(stream) => {
+                let answer = (&mut stream.answer).await;
+                stream.answered(answer)
+            }
+        }
+    }
+
     /// Opens the request with its head alone and waits for the origin's 100 Continue, for a client that waits for it,
     /// too. Only for payloads that are longer than the window.
     pub async fn open_and_wait(&mut self) -> Result<(), Interrupted> {
         let continued = self.open_expecting().await?;
         let Some(stream) = &mut self.stream else { return Ok(()) };
         tokio::select! {
-            answer = &mut stream.answer => Err(answered(answer)),
-            // An origin that does not speak 100 just gets the body, as RFC 9110, section 10.1.1 has it.
-            _ = timeout(CONTINUE_TIMEOUT, continued) => Ok(()),
+            answer = &mut stream.answer => Err(stream.answered(answer)),
+            // An origin that does not speak 100 just gets the body, as RFC 9110, section 10.1.1 has it. One that gave
+            // its answer instead drops the other end; then the answer is what we wait for.
+            _ = timeout(CONTINUE_TIMEOUT, async {
+                if continued.await.is_err() {
+                    pending::<()>().await;
+                }
+            }) => Ok(()),
         }
     }
 
@@ -154,14 +172,9 @@ impl Held {
         });
         let abort = AbortOnDrop(Some(connection.abort.clone()));
         let sent = connection.sender.send_request(request);
-        let origin = self.origin.clone();
-        let answer: Answer = Box::pin(async move {
-            let answer = sent.await.map_err(|error| OriginError::from_hyper(&error))?;
-            let idle = origin.limits().answer_timeout;
-            let lease = Lease { origin, connection };
-            Ok(answer.map(|body| AnswerBody::new(body, lease, idle)))
-        });
-        self.stream = Some(Stream { pieces, answer, abort });
+        let answer: Answer = Box::pin(async move { sent.await.map_err(|error| OriginError::from_hyper(&error)) });
+        let lease = Lease { origin: self.origin.clone(), connection };
+        self.stream = Some(Stream { pieces, answer, lease, abort });
         Ok(continued)
     }
 
@@ -176,56 +189,64 @@ impl Held {
 }
 
 impl Stream {
+    /// The origin answered before the end. Its request is poisoned, so its connection is never used again.
+    fn answered(&self, answer: Result<Response<Incoming>, OriginError>) -> Interrupted {
+        let idle_timeout = self.lease.origin.limits().answer_timeout;
+        match answer {
+            Ok(answer) => Interrupted::Answered(answer.map(|body| AnswerBody::new(body, None, idle_timeout))),
+            Err(error) => Interrupted::Lost(error),
+        }
+    }
+
     async fn send(&mut self, piece: Piece, limit: Duration) -> Result<(), Interrupted> {
         tokio::select! {
             biased;
-            answer = &mut self.answer => Err(answered(answer)),
+            answer = &mut self.answer => Err(self.answered(answer)),
             room = timeout(limit, self.pieces.reserve()) => match room {
                 Ok(Ok(room)) => {
                     room.send(piece);
                     Ok(())
                 }
                 // The connection's task is gone, and says why through the answer.
-                Ok(Err(_)) => Err(answered((&mut self.answer).await)),
+                Ok(Err(_)) => {
+                    let answer = (&mut self.answer).await;
+                    Err(self.answered(answer))
+                }
                 Err(_) => Err(OriginError::Stalled.into()),
             },
         }
     }
 }
 
-fn answered(answer: Result<Response<AnswerBody>, OriginError>) -> Interrupted {
-    match answer {
-        Ok(answer) => Interrupted::Answered(answer),
-        Err(error) => Interrupted::Lost(error),
-    }
-}
-
 /// Lets the end go, and gives the origin's answer. Needs the proof that the payload was decided, and uses it up.
-pub async fn release(held: Held, _clear: Clear) -> Result<Response<AnswerBody>, Interrupted> {
+pub async fn release(held: Held, _clear: Clear) -> Result<Response<AnswerBody>, OriginError> {
     let Held { origin, head, stream, mut kept, .. } = held;
     let limit = origin.limits().answer_timeout;
-    let Some(mut stream) = stream else {
+    let Some(stream) = stream else {
         let connection: Connection = origin.connection().await?;
         let request = head.request(RequestBody::Whole(kept));
-        return Ok(origin.exchange(connection, request).await?);
+        return origin.exchange(connection, request).await;
     };
-    while let Some(wire) = kept.pop_front() {
-        stream.send(Piece::Wire(wire), limit).await?;
-    }
-    let answer = &mut stream.answer;
-    let ended = async {
+    let Stream { pieces, mut answer, lease, mut abort } = stream;
+    // Decided: from here on nothing has to be kept from the origin, and its answer may come at any moment.
+    abort.0 = None;
+    let ending = async {
+        while let Some(wire) = kept.pop_front() {
+            pieces.send(Piece::Wire(wire)).await.ok()?;
+        }
+        // Without it the body ends in an error, and the request is aborted.
+        pieces.send(Piece::End).await.ok()
+    };
+    let answer = timeout(limit, async {
         tokio::select! {
             biased;
-            // A body of known length is dropped with its last byte, and nobody takes the end then: that is the end, too.
-            _ = stream.pieces.send(Piece::End) => None,
-            answer = answer => Some(answer),
+            // It counts the bytes, and needs no word that they were the last.
+            answer = &mut answer => answer,
+            // A connection that takes no more says why through its answer.
+            _ = ending => answer.await,
         }
-    };
-    if let Some(answer) = timeout(limit, ended).await.map_err(|_| OriginError::Stalled)? {
-        return Ok(answer?);
-    }
-    let answer = timeout(limit, &mut stream.answer).await.map_err(|_| OriginError::Stalled)?;
-    // The request went out whole: its connection may be used again.
-    stream.abort.0 = None;
-    Ok(answer?)
+    })
+    .await
+    .map_err(|_| OriginError::Stalled)??;
+    Ok(answer.map(|body| AnswerBody::new(body, Some(lease), limit)))
 }

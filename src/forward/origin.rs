@@ -137,7 +137,7 @@ impl Origin {
             .map_err(|_| OriginError::Stalled)?
             .map_err(|error| OriginError::from_hyper(&error))?;
         let lease = Lease { origin: self.clone(), connection };
-        Ok(answer.map(|body| AnswerBody::new(body, lease, self.limits.answer_timeout)))
+        Ok(answer.map(|body| AnswerBody::new(body, Some(lease), self.limits.answer_timeout)))
     }
 
     /// A connection that is ready for a request: a kept one, or a new one.

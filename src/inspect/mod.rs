@@ -93,7 +93,8 @@ where
         })
     }
 
-    /// The next segments, inspected; empty at the end of the body, whose framing was then complete.
+    /// The next segments, inspected; empty at the end of the body, whose framing was then complete. Nothing is lost where
+    /// the future is dropped before it is done.
     pub async fn next(&mut self) -> Result<Vec<Segment>, InspectError> {
         let mut segments = Vec::new();
         while segments.is_empty() {

@@ -71,7 +71,7 @@ impl Target {
             readings: first.clone().into_iter().collect(),
             path_style_only,
         };
-        if host.parse::<IpAddr>().is_ok() || !host.contains('.') || base_domains.iter().any(|d| *d == host) {
+        if host.parse::<IpAddr>().is_ok() || !host.contains('.') || base_domains.contains(&host) {
             return by_path(true);
         }
         let below = base_domains.iter().find_map(|domain| host.strip_suffix(domain.as_str())?.strip_suffix('.'));

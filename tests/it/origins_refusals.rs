@@ -119,11 +119,15 @@ type Build = fn(&Row<'_>) -> Vec<u8>;
 
 const REFUSED: &[(&str, Build)] = &[
     // Header hygiene.
-    ("an underscore in a control header", |r| r.with_body(&pushed(r.put(&[]), "x_amz_content_sha256", "UNSIGNED-PAYLOAD"))),
+    ("an underscore in a control header", |r| {
+        r.with_body(&pushed(r.put(&[]), "x_amz_content_sha256", "UNSIGNED-PAYLOAD"))
+    }),
     ("an underscore in a length", |r| r.with_body(&pushed(r.put(&[]), "content_length", "1"))),
     ("an underscore in metadata", |r| r.with_body(&pushed(r.put(&[]), "x_amz_meta_a", "b"))),
     ("two hosts", |r| r.with_body(&pushed(r.put(&[]), "Host", "other.example.test"))),
-    ("two content types", |r| r.with_body(&pushed(r.put(&[("Content-Type", "text/plain")]), "Content-Type", "image/png"))),
+    ("two content types", |r| {
+        r.with_body(&pushed(r.put(&[("Content-Type", "text/plain")]), "Content-Type", "image/png"))
+    }),
     ("two authorizations", |r| {
         let head = r.put(&[]);
         let authorization = head.header("authorization").expect("signed").to_owned();
@@ -135,10 +139,10 @@ const REFUSED: &[(&str, Build)] = &[
         let date = head.header("x-amz-date").expect("signed").to_owned();
         r.with_body(&pushed(head, "X-Amz-Date", &date))
     }),
-    ("two decoded lengths", |r| {
-        r.spoilt(Form::UnsignedTrailer, |head| head.push("x-amz-decoded-content-length", "1"))
+    ("two decoded lengths", |r| r.spoilt(Form::UnsignedTrailer, |head| head.push("x-amz-decoded-content-length", "1"))),
+    ("two trailer headers", |r| {
+        r.spoilt(Form::UnsignedTrailer, |head| head.push("x-amz-trailer", "x-amz-checksum-sha1"))
     }),
-    ("two trailer headers", |r| r.spoilt(Form::UnsignedTrailer, |head| head.push("x-amz-trailer", "x-amz-checksum-sha1"))),
     ("two copy sources", |r| r.with(&[("x-amz-copy-source", "/a/b"), ("x-amz-copy-source", "/a/c")])),
     ("no host", |r| {
         let mut head = r.put(&[]);
@@ -188,7 +192,8 @@ const REFUSED: &[(&str, Build)] = &[
         upload.bytes()
     }),
     ("presigned, streaming in the query", |r| {
-        let mut head = Head::new("PUT", &format!("{}?X-Amz-Content-Sha256=STREAMING-UNSIGNED-PAYLOAD-TRAILER", r.target()));
+        let mut head =
+            Head::new("PUT", &format!("{}?X-Amz-Content-Sha256=STREAMING-UNSIGNED-PAYLOAD-TRAILER", r.target()));
         head.push("Host", &r.client.host);
         head.push("x-amz-decoded-content-length", &r.len().to_string());
         head.push("x-amz-trailer", "x-amz-checksum-crc32");
@@ -229,7 +234,9 @@ const REFUSED: &[(&str, Build)] = &[
     ("aws-chunked among others, in capitals", |r| r.with(&[("Content-Encoding", "gzip, AWS-Chunked")])),
     ("a decoded length without chunks", |r| r.with(&[("x-amz-decoded-content-length", "5")])),
     ("a trailer header without chunks", |r| r.with(&[("x-amz-trailer", "x-amz-checksum-crc32")])),
-    ("an unknown streaming value", |r| r.framed_as("STREAMING-UNSIGNED-PAYLOAD", r.len(), &[r.chunk(), b"0\r\n\r\n".to_vec()].concat())),
+    ("an unknown streaming value", |r| {
+        r.framed_as("STREAMING-UNSIGNED-PAYLOAD", r.len(), &[r.chunk(), b"0\r\n\r\n".to_vec()].concat())
+    }),
     ("a streaming value in small letters", |r| {
         r.framed_as("streaming-unsigned-payload-trailer", r.len(), &[r.chunk(), r.end().into_bytes()].concat())
     }),
@@ -264,15 +271,23 @@ const REFUSED: &[(&str, Build)] = &[
         head.target += "%zz";
         r.with_body(&head)
     }),
-    ("an upload id twice", |r| r.with_body(&r.put_to(&format!("{}?partNumber=1&uploadId=a&uploadId=b", r.target()), &[]))),
+    ("an upload id twice", |r| {
+        r.with_body(&r.put_to(&format!("{}?partNumber=1&uploadId=a&uploadId=b", r.target()), &[]))
+    }),
     ("a part number twice, once encoded", |r| {
         r.with_body(&r.put_to(&format!("{}?partNumber=1&part%4eumber=2&uploadId=a", r.target()), &[]))
     }),
-    ("a part number with a zero in front", |r| r.with_body(&r.put_to(&format!("{}?partNumber=01&uploadId=a", r.target()), &[]))),
+    ("a part number with a zero in front", |r| {
+        r.with_body(&r.put_to(&format!("{}?partNumber=01&uploadId=a", r.target()), &[]))
+    }),
     ("part number 0", |r| r.with_body(&r.put_to(&format!("{}?partNumber=0&uploadId=a", r.target()), &[]))),
     ("part number 10001", |r| r.with_body(&r.put_to(&format!("{}?partNumber=10001&uploadId=a", r.target()), &[]))),
-    ("a part number with a sign", |r| r.with_body(&r.put_to(&format!("{}?partNumber=%2B1&uploadId=a", r.target()), &[]))),
-    ("an upload id in other letters", |r| r.with_body(&r.put_to(&format!("{}?partNumber=1&uploadid=a", r.target()), &[]))),
+    ("a part number with a sign", |r| {
+        r.with_body(&r.put_to(&format!("{}?partNumber=%2B1&uploadId=a", r.target()), &[]))
+    }),
+    ("an upload id in other letters", |r| {
+        r.with_body(&r.put_to(&format!("{}?partNumber=1&uploadid=a", r.target()), &[]))
+    }),
     // Operations that bring bytes in ways that nobody can hash.
     ("an append by offset", |r| r.with(&[("x-amz-write-offset-bytes", "0")])),
     ("an append by query", |r| r.with_body(&r.put_to(&format!("{}?append&position=0", r.target()), &[]))),
@@ -295,14 +310,14 @@ const REFUSED: &[(&str, Build)] = &[
         head.bytes()
     }),
     ("an answer of an object lambda", |r| {
-        let (head, body) = r.client.prepare("POST", "/WriteGetObjectResponse", &[("x-amz-request-route", "a")], &r.payload.bytes());
+        let (head, body) =
+            r.client.prepare("POST", "/WriteGetObjectResponse", &[("x-amz-request-route", "a")], &r.payload.bytes());
         [&head.bytes()[..], &body].concat()
     }),
     ("Swift", |r| {
         let (head, body) = r.client.prepare("PUT", &format!("/swift/v1/{}/key", r.room), &[], &r.payload.bytes());
         [&head.bytes()[..], &body].concat()
-    })
-    ,
+    }),
     ("Swift's manifest", |r| r.with(&[("X-Object-Manifest", "a/b")])),
     ("Swift's copy", |r| r.with(&[("X-Copy-From", "/a/b")])),
     ("COPY", |r| method(r, "COPY")),
@@ -356,7 +371,9 @@ const REFUSED: &[(&str, Build)] = &[
     ("a size line that ends in a carriage return", |r| r.size_line(&format!("{:x}\r", r.len()))),
     ("a chunk extension", |r| r.size_line(&format!("{:x};a=b\r\n", r.len()))),
     ("an empty chunk extension", |r| r.size_line(&format!("{:x};\r\n", r.len()))),
-    ("a signature where none belongs", |r| r.size_line(&format!("{:x};chunk-signature={}\r\n", r.len(), "0".repeat(64)))),
+    ("a signature where none belongs", |r| {
+        r.size_line(&format!("{:x};chunk-signature={}\r\n", r.len(), "0".repeat(64)))
+    }),
     ("a size line without end", |r| r.size_line(&"0".repeat(4096))),
     // Lengths that do not add up.
     ("more payload than declared", |r| r.framed(r.len() - 1, &[r.chunk(), r.end().into_bytes()].concat())),
@@ -394,15 +411,21 @@ const REFUSED: &[(&str, Build)] = &[
     ("no last chunk", |r| r.framed(r.len(), &r.chunk())),
     ("no trailer", |r| r.ends_with("0\r\n\r\n")),
     ("no blank line behind the trailer", |r| r.ends_with(r.end().trim_end_matches("\r\n"))),
-    ("another trailer than announced", |r| r.ends_with("0\r\nx-amz-checksum-sha1:2jmj7l5rSw0yVb/vlWAYkK/YBwk=\r\n\r\n")),
+    ("another trailer than announced", |r| {
+        r.ends_with("0\r\nx-amz-checksum-sha1:2jmj7l5rSw0yVb/vlWAYkK/YBwk=\r\n\r\n")
+    }),
     ("an additional trailer", |r| {
         let end = r.end();
         r.ends_with(&format!("{}x-amz-meta-a:b\r\n\r\n", &end[..end.len() - 2]))
     }),
-    ("the trailer twice", |r| r.ends_with(&format!("0\r\nx-amz-checksum-crc32:{0}\r\nx-amz-checksum-crc32:{0}\r\n\r\n", r.crc()))),
+    ("the trailer twice", |r| {
+        r.ends_with(&format!("0\r\nx-amz-checksum-crc32:{0}\r\nx-amz-checksum-crc32:{0}\r\n\r\n", r.crc()))
+    }),
     ("a trailer line without a colon", |r| r.ends_with(&format!("0\r\nx-amz-checksum-crc32 {}\r\n\r\n", r.crc()))),
     ("a trailer line that is folded", |r| r.ends_with(&format!("0\r\nx-amz-checksum-crc32:\r\n {}\r\n\r\n", r.crc()))),
-    ("a trailer that is too long", |r| r.ends_with(&format!("0\r\nx-amz-checksum-crc32:{}\r\n\r\n", "A".repeat(20_000)))),
+    ("a trailer that is too long", |r| {
+        r.ends_with(&format!("0\r\nx-amz-checksum-crc32:{}\r\n\r\n", "A".repeat(20_000)))
+    }),
     ("a trailer of another payload", |r| r.ends_with("0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n")),
     ("a trailer in a mode without", |r| {
         let mut upload = r.client.upload(Form::SignedChunks, &r.target(), &r.payload);
@@ -469,7 +492,9 @@ const CONSISTENT: &[(&str, Build)] = &[
     }),
     ("a size in capitals", |r| r.size_line(&format!("{:X}\r\n", r.len()))),
     ("the trailer in capitals", |r| r.ends_with(&format!("0\r\nX-AMZ-CHECKSUM-CRC32:{}\r\n\r\n", r.crc()))),
-    ("a trailer value that ends in a line feed", |r| r.ends_with(&format!("0\r\nx-amz-checksum-crc32:{}\n\r\n\r\n", r.crc()))),
+    ("a trailer value that ends in a line feed", |r| {
+        r.ends_with(&format!("0\r\nx-amz-checksum-crc32:{}\n\r\n\r\n", r.crc()))
+    }),
     ("chunks of a byte each", |r| {
         let chunks = r.payload.bytes().iter().flat_map(|b| [b"1\r\n", &[*b][..], b"\r\n"].concat()).collect();
         r.framed(r.len(), &[chunks, r.end().into_bytes()].concat())
@@ -478,7 +503,9 @@ const CONSISTENT: &[(&str, Build)] = &[
         let body = [r.chunk(), r.end().into_bytes()].concat();
         r.client.upload(Form::RawUnsigned, &r.target(), &Payload::from(body)).bytes()
     }),
-    ("an upload id in encoded letters", |r| r.with_body(&r.put_to(&format!("{}?partNumber=1&upl%6fadId=a", r.target()), &[]))),
+    ("an upload id in encoded letters", |r| {
+        r.with_body(&r.put_to(&format!("{}?partNumber=1&upl%6fadId=a", r.target()), &[]))
+    }),
     ("a part number without an upload", |r| r.with_body(&r.put_to(&format!("{}?partNumber=1", r.target()), &[]))),
     ("a query that means nothing", |r| r.with_body(&r.put_to(&format!("{}?x-id=PutObject", r.target()), &[]))),
     ("tagging on an upload", |r| r.with_body(&r.put_to(&format!("{}?tagging", r.target()), &[]))),
@@ -517,7 +544,7 @@ async fn refusals(mode: Mode) {
     let rows: Vec<_> = rows.chain(CONSISTENT.iter().map(|row| (row, Want::Consistent))).collect();
     // Longer than the window and shorter, so that the origin is in the middle of it or has not heard of it.
     let payload = |row: usize, listed: bool| {
-        let len = if row % 2 == 0 { 300 } else { CHUNK as u64 };
+        let len = if row.is_multiple_of(2) { 300 } else { CHUNK as u64 };
         Payload::random(1000 + 2 * row as u64 + u64::from(listed), len)
     };
     for store in stores().await {
@@ -528,11 +555,7 @@ async fn refusals(mode: Mode) {
         for (index, ((name, build), want)) in rows.iter().enumerate() {
             for is_listed in [false, true] {
                 let room = store.room("refusals").await;
-                let row = Row {
-                    client: &client,
-                    room: &room,
-                    payload: payload(index, is_listed),
-                };
+                let row = Row { client: &client, room: &room, payload: payload(index, is_listed) };
                 let answer = client.raw(&build(&row), *name == "HEAD").await;
                 let what = format!("{} {mode:?} {name}, listed: {is_listed}", store.name);
                 if let Err(problem) = judge(&gate, &store, &room, &listed, *want, &answer).await {
@@ -569,7 +592,8 @@ async fn judge(
             return Err(format!("a listed payload is stored as {key}"));
         }
         let hashed = gate.audit_line("the upload that was stored", |line| {
-            field(line, "sha256").is_some_and(|hash| hash == digest.as_str()) && field(line, "released") == Some(&true.into())
+            field(line, "sha256").is_some_and(|hash| hash == digest.as_str())
+                && field(line, "released") == Some(&true.into())
         });
         if tokio::time::timeout(std::time::Duration::from_secs(5), hashed).await.is_err() {
             return Err(format!("what is stored as {key} is not what was hashed: {digest}"));

@@ -6,8 +6,8 @@ use super::payload::Payload;
 use super::store::Store;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningParams, SigningSettings,
-    UriPathNormalizationMode, sign,
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningParams,
+    SigningSettings, UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -60,14 +60,6 @@ impl Form {
         Form::Anonymous,
         Form::Expect100,
     ];
-
-    /// Whether the payload travels in chunks of its own.
-    pub(crate) fn is_chunked(self) -> bool {
-        matches!(
-            self,
-            Form::SignedChunks | Form::SignedChunksTrailer | Form::UnsignedTrailer | Form::UnsignedTrailerChunked
-        )
-    }
 }
 
 /// Where to connect, how, and with which keys.
@@ -101,15 +93,6 @@ impl Client {
         }
     }
 
-    /// The same with other keys.
-    pub(crate) fn keys(&self, access_key: &str, secret_key: &str) -> Client {
-        Client {
-            access_key: access_key.into(),
-            secret_key: secret_key.into(),
-            ..self.clone()
-        }
-    }
-
     pub(crate) async fn connect(&self) -> std::io::Result<Wire> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
@@ -124,10 +107,7 @@ impl Client {
             let stream = tokio_rustls::TlsConnector::from(config.clone()).connect(name, tcp).await?;
             io = Io::Tls(Box::new(stream.into()));
         }
-        Ok(Wire {
-            io,
-            buffer: BytesMut::new(),
-        })
+        Ok(Wire { io, buffer: BytesMut::new() })
     }
 
     /// The moment that signatures name.
@@ -206,12 +186,8 @@ impl Client {
         let (headers, params) = instructions.into_parts();
         let date = time::OffsetDateTime::from(time);
         let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
-        let signer = Signer {
-            client: self.clone(),
-            time,
-            date: date.format(&format).expect("a date"),
-            previous: signature,
-        };
+        let signer =
+            Signer { client: self.clone(), time, date: date.format(&format).expect("a date"), previous: signature };
         (
             headers.iter().map(|h| (h.name().to_owned(), h.value().to_owned())).collect(),
             params.into_iter().map(|(n, v)| (n.to_owned(), v.into_owned())).collect(),
@@ -279,12 +255,7 @@ impl Client {
                         _ => "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
                     },
                 );
-                Body::Chunked {
-                    payload: payload.clone(),
-                    signer: signed.then_some(signer),
-                    trailer,
-                    in_http_chunks,
-                }
+                Body::Chunked { payload: payload.clone(), signer: signed.then_some(signer), trailer, in_http_chunks }
             }
         };
         Upload { head, body, expect }
@@ -372,16 +343,6 @@ impl Client {
         assert_eq!(response.status, 200, "{response:?}");
         response.elements("Version").len() + response.elements("DeleteMarker").len()
     }
-
-    pub(crate) async fn complete(&self, target: &str, upload_id: &str, parts: &[(&str, &str)]) -> Response {
-        let mut xml = String::from("<CompleteMultipartUpload>");
-        for (number, etag) in parts {
-            xml += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
-        }
-        xml += "</CompleteMultipartUpload>";
-        self.request("POST", &format!("{target}?uploadId={upload_id}"), &[], xml.as_bytes())
-            .await
-    }
 }
 
 fn settings() -> SigningSettings {
@@ -447,11 +408,7 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn new(method: &str, target: &str) -> Head {
-        Head {
-            method: method.into(),
-            target: target.into(),
-            headers: Vec::new(),
-        }
+        Head { method: method.into(), target: target.into(), headers: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, name: &str, value: &str) {
@@ -496,18 +453,9 @@ impl Upload {
     pub(crate) fn body_pieces(&self) -> Box<dyn Iterator<Item = Bytes> + Send> {
         match &self.body {
             Body::Raw(payload) => payload.pieces(CHUNK),
-            Body::Chunked {
-                payload,
-                signer,
-                trailer,
-                in_http_chunks,
-            } => {
+            Body::Chunked { payload, signer, trailer, in_http_chunks } => {
                 let pieces = chunked(payload, signer.clone(), *trailer);
-                if *in_http_chunks {
-                    Box::new(http_chunks(pieces))
-                } else {
-                    pieces
-                }
+                if *in_http_chunks { Box::new(http_chunks(pieces)) } else { pieces }
             }
         }
     }
@@ -528,12 +476,7 @@ impl Upload {
 /// How the payload is wrapped.
 pub(crate) enum Body {
     Raw(Payload),
-    Chunked {
-        payload: Payload,
-        signer: Option<Signer>,
-        trailer: bool,
-        in_http_chunks: bool,
-    },
+    Chunked { payload: Payload, signer: Option<Signer>, trailer: bool, in_http_chunks: bool },
 }
 
 /// The length of an aws-chunked body.
@@ -636,10 +579,7 @@ impl Wire {
         is_head: bool,
     ) -> Result<Response, Gone> {
         let (read, mut write) = tokio::io::split(&mut self.io);
-        let mut reader = Reader {
-            read,
-            buffer: &mut self.buffer,
-        };
+        let mut reader = Reader { read, buffer: &mut self.buffer };
         let writing = async {
             for piece in pieces {
                 // A peer that has stopped reading may still have answered.
@@ -655,44 +595,16 @@ impl Wire {
         }
     }
 
-    /// Reads the final answer.
-    pub(crate) async fn read_response(&mut self, is_head: bool) -> Result<Response, Gone> {
-        let mut reader = Reader {
-            read: &mut self.io,
-            buffer: &mut self.buffer,
-        };
-        reader.response(is_head).await
-    }
-
     /// Reads one head, be it interim.
     pub(crate) async fn read_head(&mut self) -> Result<Response, Gone> {
-        let mut reader = Reader {
-            read: &mut self.io,
-            buffer: &mut self.buffer,
-        };
+        let mut reader = Reader { read: &mut self.io, buffer: &mut self.buffer };
         reader.head().await
     }
 
     /// Reads the body that belongs to a final head.
     pub(crate) async fn read_body(&mut self, head: Response, is_head: bool) -> Result<Response, Gone> {
-        let mut reader = Reader {
-            read: &mut self.io,
-            buffer: &mut self.buffer,
-        };
+        let mut reader = Reader { read: &mut self.io, buffer: &mut self.buffer };
         reader.body(head, is_head).await
-    }
-
-    /// Waits until the peer closes; true when it did so with a reset.
-    pub(crate) async fn closed(&mut self) -> bool {
-        let mut sink = [0; 4096];
-        loop {
-            match tokio::time::timeout(super::DEADLINE, self.io.read(&mut sink)).await {
-                Err(_) => panic!("the connection was never closed"),
-                Ok(Ok(0)) => return false,
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) => return true,
-            }
-        }
     }
 }
 

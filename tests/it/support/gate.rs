@@ -22,13 +22,7 @@ impl Mode {
 
 /// A gate in front of `store`, not yet started.
 pub(crate) fn gate(store: &Store) -> Builder {
-    Builder {
-        store: store.clone(),
-        lists: Vec::new(),
-        mode: Mode::PassThrough,
-        yaml: Vec::new(),
-        files: Vec::new(),
-    }
+    Builder { store: store.clone(), lists: Vec::new(), mode: Mode::PassThrough, yaml: Vec::new(), files: Vec::new() }
 }
 
 pub(crate) struct Builder {
@@ -61,12 +55,6 @@ impl Builder {
         self
     }
 
-    /// Puts a file into the gate's folder before it starts.
-    pub(crate) fn file(mut self, name: &str, bytes: &[u8]) -> Builder {
-        self.files.push((name.into(), bytes.into()));
-        self
-    }
-
     pub(crate) async fn start(mut self) -> Gate {
         if std::env::var_os("HASHGATE_TEST_LOG").is_some() {
             // Only the first gate of the process can set it.
@@ -93,12 +81,8 @@ impl Builder {
         for (name, lines) in &self.lists {
             let path = dir.join(format!("{name}.txt"));
             std::fs::write(&path, lines).expect("writable");
-            writeln!(
-                yaml,
-                "  - {{ name: {name}, source: {}, category: 'house:test' }}",
-                path.display()
-            )
-            .expect("a String takes every write");
+            writeln!(yaml, "  - {{ name: {name}, source: {}, category: 'house:test' }}", path.display())
+                .expect("a String takes every write");
         }
         for (name, bytes) in &self.files {
             std::fs::write(dir.join(name), bytes).expect("writable");
@@ -118,9 +102,8 @@ impl Builder {
         let path = dir.join("hashgate.yaml");
         std::fs::write(&path, serde_yaml::to_string(&config).expect("YAML")).expect("writable");
         let settings = hashgate::config::load(&path).unwrap_or_else(|e| panic!("the configuration is refused: {e:?}"));
-        let running = hashgate::serve::start(settings)
-            .await
-            .unwrap_or_else(|e| panic!("the gate does not start: {e:?}"));
+        let running =
+            hashgate::serve::start(settings).await.unwrap_or_else(|e| panic!("the gate does not start: {e:?}"));
         Gate {
             address: running.address(),
             admin: running.admin_address().expect("an admin address is configured"),
@@ -171,14 +154,6 @@ impl Gate {
         self.folder.0.path()
     }
 
-    /// Writes a list anew; the gate reads it at its next reload.
-    pub(crate) fn rewrite_list(&self, name: &str, lines: &str) {
-        // In place of the old one at once, as every sane list update does it.
-        let new = self.dir().join(format!("{name}.new"));
-        std::fs::write(&new, lines).expect("writable");
-        std::fs::rename(new, self.dir().join(format!("{name}.txt"))).expect("the same folder");
-    }
-
     /// What `/metrics` says now.
     pub(crate) async fn metrics(&self) -> Metrics {
         let text = self.metrics_text().await;
@@ -194,10 +169,7 @@ impl Gate {
     }
 
     pub(crate) async fn metrics_text(&self) -> String {
-        let client = Client {
-            address: self.admin,
-            ..self.client()
-        };
+        let client = Client { address: self.admin, ..self.client() };
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
         let answer = client.raw(request.as_bytes(), false).await.expect("metrics");
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -218,9 +190,7 @@ impl Gate {
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let lines = self.audit_text();
         let complete = lines.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        complete
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("audit line {line:?}: {e}")))
-            .collect()
+        complete.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("audit line {line:?}: {e}"))).collect()
     }
 
     pub(crate) fn audit_text(&self) -> String {
@@ -228,7 +198,11 @@ impl Gate {
     }
 
     /// Waits for the audit line that `wanted` picks.
-    pub(crate) async fn audit_line(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) async fn audit_line(
+        &self,
+        what: &str,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         super::eventually(&format!("an audit line: {what}"), async || self.audit().into_iter().find(&wanted)).await
     }
 

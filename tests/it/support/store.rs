@@ -69,9 +69,7 @@ pub(crate) async fn embedded() -> Store {
             let service = service.clone();
             tokio::spawn(async move {
                 // A client that vanishes is no failure of the store's.
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(tcp), service)
-                    .await;
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await;
             });
         }
     });
@@ -112,11 +110,7 @@ impl Store {
                 bucket
             }
         };
-        Room {
-            bucket: bucket.name,
-            prefix: unique(stem),
-            versioned: bucket.versioned,
-        }
+        Room { bucket: bucket.name, prefix: unique(stem), versioned: bucket.versioned }
     }
 
     /// A bucket into which anybody may write and which keeps versions, as far as the store can have one.
@@ -158,18 +152,6 @@ impl Store {
                 key.expect("a key in each").0.replace("&amp;", "&")
             })
             .collect()
-    }
-
-    /// What a gate and its clients must know of an origin that follows a script.
-    pub(crate) fn fake(address: SocketAddr) -> Store {
-        Store {
-            name: "other".into(),
-            address,
-            region: "us-east-1".into(),
-            access_key: "fake-key".into(),
-            secret_key: "fake-secret".into(),
-            folder: None,
-        }
     }
 }
 
