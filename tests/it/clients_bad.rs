@@ -96,9 +96,7 @@ async fn a_head_that_never_ends_ends_the_connection() {
 /// A client that vanishes before, in and after its body is written down once, aborts what was begun, and leaves nothing.
 #[tokio::test]
 async fn a_client_that_vanishes_costs_nothing() {
-    let stalling = || {
-        FakeOrigin::start(|_, _| vec![Step::ReadAll, Step::Stall])
-    };
+    let stalling = || FakeOrigin::start(|_, _| vec![Step::ReadAll, Step::Stall]);
     for reset in [true, false] {
         for cut in ["head", "body", "all"] {
             let origin = stalling().await;
@@ -124,7 +122,8 @@ async fn a_client_that_vanishes_costs_nothing() {
                 drop(client);
             }
             gate.quiet().await;
-            gate.audit_line("a client that is gone", |line| field(line, "outcome") == Some(&"client_gone".into())).await;
+            gate.audit_line("a client that is gone", |line| field(line, "outcome") == Some(&"client_gone".into()))
+                .await;
             assert_eq!(gate.audit().len(), 1, "{:?}", gate.audit());
             if cut == "body" {
                 assert_aborted(&origin).await;

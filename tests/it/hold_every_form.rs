@@ -42,12 +42,7 @@ fn payload_end(upload: &Upload, form: Form, len: u64) -> usize {
 
 /// A body with the framing of HTTP taken off.
 fn plain(upload: &Upload) -> Vec<u8> {
-    Exchange {
-        head: upload.head.bytes(),
-        body: upload.body_bytes(),
-        complete: true,
-    }
-    .content()
+    Exchange { head: upload.head.bytes(), body: upload.body_bytes(), complete: true }.content()
 }
 
 /// The requests that brought a body or meant to: not the questions whether the origin would take one.
@@ -140,7 +135,11 @@ async fn a_small_upload_opens_no_connection_before_its_verdict() {
             let answer = gate.client().put(form, "/bucket/key", &payload).await.expect("an answer");
             assert_eq!(answer.status, 200, "{answer:?}");
             let (exchange, _) = uploads(&origin).pop().expect("one upload");
-            assert_eq!(exchange.content(), plain(&gate.client().upload(form, "/bucket/key", &payload)).to_vec(), "{form:?}");
+            assert_eq!(
+                exchange.content(),
+                plain(&gate.client().upload(form, "/bucket/key", &payload)).to_vec(),
+                "{form:?}"
+            );
             gate.stop().await;
         }
     }
@@ -182,7 +181,8 @@ async fn a_listed_upload_of_one_byte_never_reaches_the_origin() {
 async fn a_stranger_learns_nothing_from_a_listed_payload() {
     let payload = Payload::random(4, 1000);
     let denial = b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>";
-    let origin = FakeOrigin::start(|_, _| vec![answer("403 Forbidden", &[("x-amz-request-id", "theirs")], denial)]).await;
+    let origin =
+        FakeOrigin::start(|_, _| vec![answer("403 Forbidden", &[("x-amz-request-id", "theirs")], denial)]).await;
     let gate = gate(&Store::fake(origin.address)).list("sample", [payload.sha256()]).start().await;
     let stranger = gate.client().keys("nobody", "nothing");
     let bad = stranger.put(Form::RawSigned, "/bucket/key", &payload).await.expect("an answer");
@@ -208,7 +208,7 @@ async fn an_empty_upload_is_forwarded_though_a_list_names_its_digest() {
         let answer = gate.client().put(form, "/bucket/key", &nothing).await.expect("an answer");
         assert_eq!(answer.status, 200, "{form:?}: {answer:?}");
     }
-    assert_eq!(uploads(&origin).len() , Form::ALL.len() - 1);
+    assert_eq!(uploads(&origin).len(), Form::ALL.len() - 1);
     gate.stop().await;
 }
 
@@ -223,11 +223,7 @@ fn any_split_of_an_upload_gives_the_same_bytes_at_the_origin() {
     let forms = prop::sample::select(Form::ALL.into_iter().filter(|f| *f != Form::Expect100).collect::<Vec<_>>());
     let sizes = prop_oneof![0..300_u64, 65_000..66_500_u64, Just(150_000_u64)];
     let splits = prop::collection::vec(any::<prop::sample::Index>(), 0..12);
-    let mut runner = TestRunner::new(Config {
-        cases: 48,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(forms, sizes, splits, any::<bool>()), |(form, size, splits, bad)| {
         runtime.block_on(async {
             let payload = if bad { listed.clone() } else { Payload::random(9, size) };
@@ -262,7 +258,12 @@ fn any_split_of_an_upload_gives_the_same_bytes_at_the_origin() {
             let exchange = seen.into_iter().map(|(e, _)| e).find(|e| e.line() == request_line);
             prop_assert!(exchange.is_some(), "{:?} {}: {} is not at the origin", form, size, request_line);
             let exchange = exchange.expect("just seen");
-            prop_assert!(exchange.complete && exchange.content() == plain(&upload), "{:?} {}: another body", form, size);
+            prop_assert!(
+                exchange.complete && exchange.content() == plain(&upload),
+                "{:?} {}: another body",
+                form,
+                size
+            );
             // The head is the client's, with our own word on where it came from.
             let head = exchange.head_text();
             for (name, value) in &upload.head.headers {

@@ -51,7 +51,9 @@ async fn assert_no_origin_connection(gate: &Gate) {
 /// no more of the upload.
 #[tokio::test]
 async fn an_early_refusal_is_passed_on() {
-    for (status, code) in [("403 Forbidden", "AccessDenied"), ("404 Not Found", "NoSuchBucket"), ("503 Slow Down", "SlowDown")] {
+    for (status, code) in
+        [("403 Forbidden", "AccessDenied"), ("404 Not Found", "NoSuchBucket"), ("503 Slow Down", "SlowDown")]
+    {
         for at in [0, 100_000] {
             let xml = error_xml(code);
             let steps = vec![Step::ReadBody(at), answer(status, &[("x-amz-request-id", "theirs")], &xml)];
@@ -102,10 +104,7 @@ async fn an_early_success_is_an_incident() {
 async fn a_listed_payload_that_was_committed_early_is_deleted() {
     let origin = FakeOrigin::start(|_, request| match request.line().split(' ').next() {
         Some("DELETE") => vec![answer("204 No Content", &[], b"")],
-        _ => vec![
-            Step::ReadBody(100_000),
-            answer("200 OK", &[("ETag", "\"e\""), ("x-amz-version-id", "v1")], b""),
-        ],
+        _ => vec![Step::ReadBody(100_000), answer("200 OK", &[("ETag", "\"e\""), ("x-amz-version-id", "v1")], b"")],
     })
     .await;
     let payload = Payload::random(1, LARGE);
@@ -150,11 +149,7 @@ async fn an_origin_that_dies_is_a_503() {
 /// An origin that takes no more, or gives no answer, is given up after `limits.origin_timeout`.
 #[tokio::test]
 async fn an_origin_that_stalls_is_a_503() {
-    for steps in [
-        vec![Step::Stall],
-        vec![Step::ReadBody(100_000), Step::Stall],
-        vec![Step::ReadAll, Step::Stall],
-    ] {
+    for steps in [vec![Step::Stall], vec![Step::ReadBody(100_000), Step::Stall], vec![Step::ReadAll, Step::Stall]] {
         let script = steps.clone();
         let origin = FakeOrigin::start(move |_, _| script.clone()).await;
         let gate = gate(&Store::fake(origin.address)).yaml("limits: { origin_timeout: 300ms }").start().await;

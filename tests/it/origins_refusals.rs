@@ -552,7 +552,10 @@ async fn refusals(mode: Mode) {
         let gate = gate(&store).list("sample", &listed).mode(mode).start().await;
         let client = gate.client();
         let mut failures = Vec::new();
+        // Only a store that speaks Swift, or of which nothing is known, has a door there; elsewhere it is a bucket.
+        let swift_is_a_bucket = ["minio", "seaweedfs", "garage"].contains(&store.name.as_str());
         for (index, ((name, build), want)) in rows.iter().enumerate() {
+            let want = if *name == "Swift" && swift_is_a_bucket { &Want::Consistent } else { want };
             for is_listed in [false, true] {
                 let room = store.room("refusals").await;
                 let row = Row { client: &client, room: &room, payload: payload(index, is_listed) };
@@ -631,6 +634,10 @@ async fn http_chunks_may_end_anywhere() {
         let bad = Payload::random(6, 70_000);
         let gate = gate(&store).list("sample", [bad.sha256()]).start().await;
         let client = gate.client();
+        // A store that refuses this form from anybody refuses it through the gate, too.
+        let direct = store.client().put(Form::UnsignedTrailerChunked, &format!("/{room}/direct"), &payload).await;
+        let direct = direct.expect("an answer").status;
+        let stored = direct == 200;
         for (n, size) in [7, 1000, 65_535].into_iter().enumerate() {
             for (payload, name) in [(&payload, "good"), (&bad, "bad")] {
                 let target = format!("/{room}/{name}{n}");
@@ -639,10 +646,11 @@ async fn http_chunks_may_end_anywhere() {
                 let pieces: Vec<Bytes> = plain.chunks(size).map(Bytes::copy_from_slice).collect();
                 let body: Vec<u8> = http_chunks(pieces.into_iter()).flatten().collect();
                 let answer = client.raw(&[upload.head.bytes(), body].concat(), false).await.expect("an answer");
-                assert_eq!(answer.status, if name == "good" { 200 } else { 403 }, "{}: {answer:?}", store.name);
+                let expected = if name == "good" || !stored { direct } else { 403 };
+                assert_eq!(answer.status, expected, "{}: {answer:?}", store.name);
             }
         }
-        assert_eq!(store.contents(&room).await.len(), 3, "{}", store.name);
+        assert_eq!(store.contents(&room).await.len(), if stored { 4 } else { 0 }, "{}", store.name);
         gate.stop().await;
     }
 }

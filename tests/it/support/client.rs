@@ -60,6 +60,14 @@ impl Form {
         Form::Anonymous,
         Form::Expect100,
     ];
+
+    /// Whether the payload travels in chunks of its own.
+    pub(crate) fn is_chunked(self) -> bool {
+        matches!(
+            self,
+            Form::SignedChunks | Form::SignedChunksTrailer | Form::UnsignedTrailer | Form::UnsignedTrailerChunked
+        )
+    }
 }
 
 /// Where to connect, how, and with which keys.
@@ -91,6 +99,11 @@ impl Client {
             clock_offset: 0,
             prelude: Vec::new(),
         }
+    }
+
+    /// The same with other keys.
+    pub(crate) fn keys(&self, access_key: &str, secret_key: &str) -> Client {
+        Client { access_key: access_key.into(), secret_key: secret_key.into(), ..self.clone() }
     }
 
     pub(crate) async fn connect(&self) -> std::io::Result<Wire> {
@@ -595,6 +608,12 @@ impl Wire {
         }
     }
 
+    /// Reads the final answer.
+    pub(crate) async fn read_response(&mut self, is_head: bool) -> Result<Response, Gone> {
+        let mut reader = Reader { read: &mut self.io, buffer: &mut self.buffer };
+        reader.response(is_head).await
+    }
+
     /// Reads one head, be it interim.
     pub(crate) async fn read_head(&mut self) -> Result<Response, Gone> {
         let mut reader = Reader { read: &mut self.io, buffer: &mut self.buffer };
@@ -605,6 +624,19 @@ impl Wire {
     pub(crate) async fn read_body(&mut self, head: Response, is_head: bool) -> Result<Response, Gone> {
         let mut reader = Reader { read: &mut self.io, buffer: &mut self.buffer };
         reader.body(head, is_head).await
+    }
+
+    /// Waits until the peer closes; true when it did so with a reset.
+    pub(crate) async fn closed(&mut self) -> bool {
+        let mut sink = [0; 4096];
+        loop {
+            match tokio::time::timeout(super::DEADLINE, self.io.read(&mut sink)).await {
+                Err(_) => panic!("the connection was never closed"),
+                Ok(Ok(0)) => return false,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return true,
+            }
+        }
     }
 }
 

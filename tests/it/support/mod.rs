@@ -2,6 +2,7 @@
 //! follows a script.
 
 pub(crate) mod client;
+pub(crate) mod fake_origin;
 pub(crate) mod gate;
 pub(crate) mod io;
 pub(crate) mod payload;

@@ -153,6 +153,18 @@ impl Store {
             })
             .collect()
     }
+
+    /// What a gate and its clients must know of an origin that follows a script.
+    pub(crate) fn fake(address: SocketAddr) -> Store {
+        Store {
+            name: "other".into(),
+            address,
+            region: "us-east-1".into(),
+            access_key: "fake-key".into(),
+            secret_key: "fake-secret".into(),
+            folder: None,
+        }
+    }
 }
 
 #[derive(Clone)]
