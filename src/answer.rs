@@ -21,9 +21,6 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds after which a client should come again.
 const RETRY_AFTER_SECONDS: &str = "2";
 
-/// Most bytes of an early answer that are kept: errors are short.
-const EARLY_ANSWER_MAX: usize = 64 << 10;
-
 /// The body of an answer to a client.
 pub enum Answer {
     /// Our own.
@@ -68,21 +65,6 @@ pub fn fail(failure: &Failure, resource: &str, record: Record, read_whole: bool)
     }
     record.fail(failure, code.status().as_u16());
     response
-}
-
-/// Reads an early answer whole, so that its connection can be given up. What is longer is cut off, as an error.
-pub async fn buffered(answer: Response<AnswerBody>) -> Result<Response<AnswerBody>, OriginError> {
-    let (head, mut body) = answer.into_parts();
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            whole.extend_from_slice(&data);
-        }
-        if whole.len() > EARLY_ANSWER_MAX {
-            return Err(OriginError::Broken("its early answer is too long".into()));
-        }
-    }
-    Ok(Response::from_parts(head, AnswerBody::whole(whole.into())))
 }
 
 /// Reads a body on and throws it away. True where it ended within `bytes_max`.

@@ -9,7 +9,7 @@ use crate::authenticate::Caller;
 use crate::decide::{self, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
-use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
+use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, buffered, release};
 use crate::gate::Gate;
 use crate::inspect::{Inspection, Pace};
 use crate::multipart::Completion;
@@ -159,7 +159,7 @@ async fn reject(gate: &Gate, peer: SocketAddr, held: Held, caller: &Caller) -> R
         if gate.asks_origin()
             && let Ok(Asked::Refuses(refusal)) = held.abort_and_ask().await
         {
-            return Ok(answer::buffered(refusal).await?);
+            return Ok(refusal);
         }
     }
     Err(Failure::Listed)
@@ -193,7 +193,7 @@ async fn interruption(
         }
         Interrupted::Answered(answer) => {
             // A refusal of the head, or an error: the client gets it once it has said a little more of its body.
-            let answer = answer::buffered(answer).await?;
+            let answer = buffered(answer).await?;
             if let Some(early) = early {
                 early.client.take_back(early.inspection);
                 early.client.drain(gate.limits().drain).await;

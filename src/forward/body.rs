@@ -2,8 +2,9 @@
 
 use super::origin::{Lease, OriginError};
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::future::Future as _;
@@ -12,6 +13,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
+
+/// Most bytes of an early answer that are kept: errors are short.
+const EARLY_ANSWER_MAX: usize = 64 << 10;
 
 /// The body of a request to the origin.
 pub enum RequestBody {
@@ -152,4 +156,19 @@ impl Streaming {
         ready!(idle.as_mut().poll(cx));
         Poll::Ready(Some(Err(OriginError::Stalled)))
     }
+}
+
+/// Reads an early answer whole, so that its connection can be given up. What is longer is cut off, as an error.
+pub async fn buffered(answer: Response<AnswerBody>) -> Result<Response<AnswerBody>, OriginError> {
+    let (head, mut body) = answer.into_parts();
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+        if whole.len() > EARLY_ANSWER_MAX {
+            return Err(OriginError::Broken("its early answer is too long".into()));
+        }
+    }
+    Ok(Response::from_parts(head, AnswerBody::whole(whole.into())))
 }

@@ -1,7 +1,7 @@
 //! The hold: what the origin has not been given yet.
 
 use super::WINDOW;
-use super::body::{AnswerBody, Piece, RequestBody};
+use super::body::{AnswerBody, Piece, RequestBody, buffered};
 use super::connect::AbortSwitch;
 use super::head::OriginHead;
 use super::origin::{Connection, Lease, Origin, OriginError};
@@ -146,7 +146,10 @@ impl Held {
         let mut asking = Held::new(origin, head);
         match asking.open_and_wait().await {
             Ok(()) => Ok(Asked::WouldTake),
-            Err(Interrupted::Answered(answer)) if !answer.status().is_success() => Ok(Asked::Refuses(answer)),
+            // Read while `asking` is there: dropped, it resets the connection that the answer comes over.
+            Err(Interrupted::Answered(answer)) if !answer.status().is_success() => {
+                Ok(Asked::Refuses(buffered(answer).await?))
+            }
             Err(Interrupted::Answered(_)) => Ok(Asked::WouldTake),
             Err(Interrupted::Lost(error)) => Err(error),
         }
