@@ -1,6 +1,7 @@
 //! The lists: reading them, keeping the last good version of each, and exchanging all of them at once.
 
 mod catalog;
+pub mod entry;
 pub mod text;
 
 pub use catalog::Catalog;
