@@ -1,6 +1,9 @@
 //! Keeps listed digests out of names that are written down.
 
 use crate::digest::Digest;
+use base64::prelude::{
+    BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD, Engine as _,
+};
 
 /// `text` with every run of hexadecimal digits that is a digest and `secret` put out of sight.
 ///
@@ -42,9 +45,27 @@ fn mask_run(run: &str, secret: &impl Fn(&Digest) -> bool, masked: &mut String) {
     }
 }
 
+/// `text` with these digests put out of sight where they are written in base64, of either alphabet.
+pub fn mask_base64(text: &str, digests: impl Iterator<Item = Digest>) -> String {
+    digests.fold(text.to_owned(), |masked, digest| {
+        let bytes = digest.as_bytes();
+        let forms = [STANDARD_NO_PAD.encode(bytes), URL_SAFE_NO_PAD.encode(bytes)];
+        forms.iter().fold(masked, |masked, form| masked.replace(form, "[digest]"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_of_both_alphabets_goes() {
+        let digest = Digest::from_bytes(&[0xfb; 16]).unwrap();
+        let mask = |text: &str| mask_base64(text, [digest].into_iter());
+        assert_eq!(mask("a/+/v7+/v7+/v7+/v7+/v7+w==.jpg"), "a/[digest]==.jpg");
+        assert_eq!(mask("-_v7-_v7-_v7-_v7-_v7-w"), "[digest]");
+        assert_eq!(mask("a/b"), "a/b");
+    }
 
     #[test]
     fn only_secret_digests_go() {

@@ -5,7 +5,7 @@ mod mask;
 mod metrics;
 
 pub use audit::{Audit, AuditError};
-pub use mask::mask;
+pub use mask::{mask, mask_base64};
 pub use metrics::{DOCUMENTED, Gauge, Metrics};
 
 use crate::authenticate::Caller;
@@ -317,7 +317,8 @@ impl Record {
         let secret = |digest: &Digest| {
             catalog.is_listed(digest) || self.digests.is_some_and(|digests| digests.iter().any(|d| d == *digest))
         };
-        json!(mask(text, secret))
+        let computed = self.digests.iter().flat_map(Digests::iter);
+        json!(mask_base64(&mask(text, secret), computed))
     }
 }
 

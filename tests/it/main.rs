@@ -5,14 +5,15 @@
 
 mod cli;
 mod clients_bad;
-mod failures;
 mod hold;
-mod hold_every_form;
 mod origin_failures;
 mod origins_forms;
 mod origins_refusals;
 mod origins_vanish;
+mod promises;
 mod relay;
-mod scripted;
+mod secrecy;
 mod support;
 mod tidy;
+mod tls;
+mod verify;

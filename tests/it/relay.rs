@@ -1,78 +1,127 @@
-//! Everything that brings no bytes passes as it came.
+//! Everything that is not an upload passes as it came, in both directions.
 
-use crate::scripted::{Script, gate, header, origin};
+use crate::support::client::Head;
+use crate::support::fake_origin::{FakeOrigin, Step, answer};
+use crate::support::gate::{assert_refused, gate};
+use crate::support::store::Store;
+
+/// Answers every request with this.
+async fn answering(status: &'static str, headers: &'static [(&str, &str)], body: &'static [u8]) -> FakeOrigin {
+    FakeOrigin::start(move |_, _| vec![Step::ReadAll, answer(status, headers, body)]).await
+}
 
 /// Path, query, Host and header case stay; who connects from where is ours to say.
 #[tokio::test]
 async fn a_head_arrives_as_it_was_sent() {
-    let origin = origin(Script::Answer("HTTP/1.1 200 OK\r\nX-Odd-CASE: Yes\r\nContent-Length: 4\r\n\r\nbody")).await;
-    let gate = gate(origin.address, &[], "").await;
-    let request = "GET /b//k%2Fx+y?list-type=2&a=%20+b HTTP/1.1\r\nhOST: Some.Name:81\r\nX-Amz-Meta-MiXed: 1\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: evil\r\nForwarded: for=1\r\nX-Real-IP: 9\r\nConnection: keep-alive\r\nRange: bytes=0-3\r\n\r\n";
-    let (status, head, body) = gate.send(request.as_bytes()).await;
-    assert_eq!((status, body.as_str()), (200, "body"));
-    assert!(head.contains("X-Odd-CASE: Yes"), "{head}");
-    let seen = origin.seen().pop().unwrap().head;
-    assert!(seen.starts_with("GET /b//k%2Fx+y?list-type=2&a=%20+b HTTP/1.1\r\n"), "{seen}");
+    let origin = answering("200 OK", &[("X-Odd-CASE", "Yes")], b"body").await;
+    let gate = gate(&Store::fake(origin.address)).start().await;
+    let mut head = Head::new("GET", "/b//k%2Fx+y?list-type=2&a=%20+b");
+    for (name, value) in [
+        ("hOST", "Some.Name:81"),
+        ("X-Amz-Meta-MiXed", "1"),
+        ("X-Forwarded-For", "1.2.3.4"),
+        ("X-Forwarded-Host", "evil"),
+        ("Forwarded", "for=1"),
+        ("X-Real-IP", "9"),
+        ("Connection", "keep-alive"),
+        ("Range", "bytes=0-3"),
+    ] {
+        head.push(name, value);
+    }
+    let answer = gate.client().raw(&head.bytes(), false).await.expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "body"));
+    assert!(answer.headers.iter().any(|(name, _)| name == "X-Odd-CASE"), "{answer:?}");
+    let seen = &origin.exchanges()[0];
+    assert_eq!(seen.line(), "GET /b//k%2Fx+y?list-type=2&a=%20+b HTTP/1.1");
     for line in ["hOST: Some.Name:81\r\n", "X-Amz-Meta-MiXed: 1\r\n", "Range: bytes=0-3\r\n"] {
-        assert!(seen.contains(line), "{line} is not in {seen}");
+        assert!(seen.head_text().contains(line), "{line} is not in {}", seen.head_text());
     }
-    assert_eq!(header(&seen, "x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(seen.headers("x-forwarded-for"), ["127.0.0.1"]);
     for name in ["x-forwarded-host", "forwarded", "x-real-ip", "connection"] {
-        assert_eq!(header(&seen, name), None, "{seen}");
+        assert!(seen.headers(name).is_empty(), "{}", seen.head_text());
     }
+    gate.stop().await;
+}
+
+/// Behind a balancer that speaks the PROXY protocol, the origin and the records hear of the client and not of the
+/// balancer; a connection without the header is closed.
+#[tokio::test]
+async fn the_proxy_protocol_tells_who_connects() {
+    let origin = FakeOrigin::accepting().await;
+    let gate = gate(&Store::fake(origin.address)).yaml("listen: { proxy_protocol: true }").start().await;
+    let mut client = gate.client();
+    client.prelude = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 9000\r\n".to_vec();
+    assert_eq!(client.request("PUT", "/b/k", &[], b"x").await.status, 200);
+    assert_eq!(origin.exchanges()[0].headers("x-forwarded-for"), ["192.0.2.7"]);
+    gate.audit_line("the client's address", |line| line["peer"] == "192.0.2.7:4711").await;
+    client.prelude.clear();
+    let (head, _) = client.prepare("GET", "/b/k", &[], b"");
+    assert!(client.raw(&head.bytes(), false).await.is_err());
+    assert_eq!(origin.exchanges().len(), 1);
+    assert_eq!(gate.metrics().await.0["hashgate_connection_errors_total{kind=\"proxy_protocol\"}"], 1.0);
+    gate.stop().await;
 }
 
 /// A redirect to another host would lead the client past the gate.
 #[tokio::test]
 async fn redirects_to_elsewhere_are_not_passed_on() {
     for (location, status) in [("http://origin:9001/b/k", 500), ("/b/other", 307), ("//evil/x", 500)] {
-        let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
-        let origin = origin(Script::Answer(answer.leak())).await;
-        let gate = gate(origin.address, &[], "").await;
-        let (seen, head, _) = gate.send(b"GET /b/k HTTP/1.1\r\nHost: gate\r\n\r\n").await;
-        assert_eq!(seen, status, "{location}");
-        assert_eq!(header(&head, "location").is_some(), status == 307);
+        let steps = vec![answer("307 Temporary Redirect", &[("Location", location)], b"")];
+        let origin = FakeOrigin::start(move |_, _| steps.clone()).await;
+        let gate = gate(&Store::fake(origin.address)).start().await;
+        let answer = gate.client().get("/b/k").await;
+        assert_eq!(answer.status, status, "{location}");
+        assert_eq!(answer.header("location").is_some(), status == 307);
+        gate.stop().await;
     }
 }
 
 /// A body is hashed whatever call it comes with, and bounded where it makes no object.
 #[tokio::test]
 async fn other_bodies_are_hashed_and_bounded() {
-    let origin = origin(Script::Take).await;
-    let gate = gate(origin.address, &[b"listed"], "limits: { control_body: 1KiB }").await;
-    let put = |target: &str, size: usize| {
-        format!("PUT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n\r\n").into_bytes()
-    };
-    let (status, _, _) = gate.send(&[put("/b/k?tagging", 6), b"listed".to_vec()].concat()).await;
-    assert_eq!(status, 403);
-    let (status, _, body) = gate.send(&[put("/b/k?tagging", 2000), vec![b'x'; 2000]].concat()).await;
-    assert!(status == 400 && body.contains("EntityTooLarge"), "{status} {body}");
-    assert_eq!(gate.send(&[put("/b/k?tagging", 500), vec![b'x'; 500]].concat()).await.0, 200);
+    let origin = FakeOrigin::accepting().await;
+    let listed = crate::support::payload::Payload::from("listed").sha256();
+    let gate = gate(&Store::fake(origin.address))
+        .list("sample", [listed])
+        .yaml("limits: { control_body: 1KiB }")
+        .start()
+        .await;
+    let client = gate.client();
+    assert_refused(&client.request("PUT", "/b/k?tagging", &[], b"listed").await);
+    let answer = client.request("PUT", "/b/k?tagging", &[], &[b'x'; 2000]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "EntityTooLarge"));
+    assert_eq!(client.request("PUT", "/b/k?tagging", &[], &[b'x'; 500]).await.status, 200);
+    gate.stop().await;
 }
 
 /// A Complete of one part passes, of two it does not, unless the setting waives it, which is counted.
 #[tokio::test]
 async fn completes() {
-    let complete = |parts: usize| {
-        let body = format!("<C>{}</C>", "<Part><PartNumber>1</PartNumber></Part>".repeat(parts));
-        format!("POST /b/k?uploadId=u HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-    };
-    let origin = origin(Script::Take).await;
-    let strict = gate(origin.address, &[], "").await;
-    assert_eq!(strict.send(complete(1).as_bytes()).await.0, 200);
-    assert_eq!(strict.send(complete(2).as_bytes()).await.0, 501);
-    assert_eq!(origin.seen().len(), 1);
-    let waived = gate(origin.address, &[], "multipart: { unverifiable: allow }").await;
-    assert_eq!(waived.send(complete(2).as_bytes()).await.0, 200);
-    assert_eq!(waived.metric("hashgate_waived_total{setting=\"multipart_unverifiable\"}").await, 1.0);
+    let complete = |parts: usize| format!("<C>{}</C>", "<Part><PartNumber>1</PartNumber></Part>".repeat(parts));
+    let origin = FakeOrigin::accepting().await;
+    let strict = gate(&Store::fake(origin.address)).start().await;
+    let client = strict.client();
+    assert_eq!(client.request("POST", "/b/k?uploadId=u", &[], complete(1).as_bytes()).await.status, 200);
+    assert_eq!(client.request("POST", "/b/k?uploadId=u", &[], complete(2).as_bytes()).await.status, 501);
+    assert_eq!(origin.exchanges().len(), 1);
+    let waived = gate(&Store::fake(origin.address)).yaml("multipart: { unverifiable: allow }").start().await;
+    let client = waived.client();
+    assert_eq!(client.request("POST", "/b/k?uploadId=u", &[], complete(2).as_bytes()).await.status, 200);
+    assert_eq!(waived.metrics().await.0["hashgate_waived_total{setting=\"multipart_unverifiable\"}"], 1.0);
+    strict.stop().await;
+    waived.stop().await;
 }
 
 /// Observing lets a match pass, and says so in a metric.
 #[tokio::test]
 async fn observing_is_counted() {
-    let origin = origin(Script::Take).await;
-    let gate = gate(origin.address, &[b"listed"], "policy: { on_match: observe }").await;
-    assert_eq!(gate.put(b"listed").await.0, 200);
-    assert_eq!(gate.metric("hashgate_waived_total{setting=\"observe\"}").await, 1.0);
-    assert_eq!(gate.metric("hashgate_matches_total{action=\"observe\",list=\"sample\"}").await, 1.0);
+    let origin = FakeOrigin::accepting().await;
+    let listed = crate::support::payload::Payload::from("listed").sha256();
+    let gate =
+        gate(&Store::fake(origin.address)).list("sample", [listed]).yaml("policy: { on_match: observe }").start().await;
+    assert_eq!(gate.client().request("PUT", "/b/k", &[], b"listed").await.status, 200);
+    let metrics = gate.metrics().await.0;
+    assert_eq!(metrics["hashgate_waived_total{setting=\"observe\"}"], 1.0);
+    assert_eq!(metrics["hashgate_matches_total{action=\"observe\",list=\"sample\"}"], 1.0);
+    gate.stop().await;
 }

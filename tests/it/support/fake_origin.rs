@@ -139,9 +139,17 @@ impl FakeOrigin {
         origin
     }
 
-    /// Answers every request with 200 once its body is there.
+    /// Answers every request with 200 once its body is there, and says 100 where that is expected.
     pub(crate) async fn accepting() -> FakeOrigin {
-        FakeOrigin::start(|_, _| vec![Step::ReadAll, answer("200 OK", &[("ETag", "\"e\"")], b"")]).await
+        FakeOrigin::start(|_, request| {
+            let mut steps = Vec::new();
+            if !request.headers("expect").is_empty() {
+                steps.push(Step::Send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
+            }
+            steps.extend([Step::ReadAll, answer("200 OK", &[("ETag", "\"e\"")], b"")]);
+            steps
+        })
+        .await
     }
 
     /// Everything seen so far.

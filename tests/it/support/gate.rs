@@ -55,11 +55,27 @@ impl Builder {
         self
     }
 
-    pub(crate) async fn start(mut self) -> Gate {
+    pub(crate) async fn start(self) -> Gate {
         if std::env::var_os("HASHGATE_TEST_LOG").is_some() {
             // Only the first gate of the process can set it.
             tracing_subscriber::fmt().with_test_writer().try_init().ok();
         }
+        let store = self.store.clone();
+        let (folder, path) = self.write();
+        let settings = hashgate::config::load(&path).unwrap_or_else(|e| panic!("the configuration is refused: {e:?}"));
+        let running =
+            hashgate::serve::start(settings).await.unwrap_or_else(|e| panic!("the gate does not start: {e:?}"));
+        Gate {
+            address: running.address(),
+            admin: running.admin_address().expect("an admin address is configured"),
+            running,
+            store,
+            folder: Evidence(folder),
+        }
+    }
+
+    /// Writes lists and configuration into a folder of their own; the path is that of the configuration.
+    pub(crate) fn write(mut self) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().to_owned();
         if self.lists.is_empty() {
@@ -101,16 +117,7 @@ impl Builder {
         }
         let path = dir.join("hashgate.yaml");
         std::fs::write(&path, serde_yaml::to_string(&config).expect("YAML")).expect("writable");
-        let settings = hashgate::config::load(&path).unwrap_or_else(|e| panic!("the configuration is refused: {e:?}"));
-        let running =
-            hashgate::serve::start(settings).await.unwrap_or_else(|e| panic!("the gate does not start: {e:?}"));
-        Gate {
-            address: running.address(),
-            admin: running.admin_address().expect("an admin address is configured"),
-            running,
-            store: self.store,
-            folder: Evidence(folder),
-        }
+        (folder, path)
     }
 }
 
