@@ -49,7 +49,7 @@ def stores():
 
 
 class Gate:
-    def __init__(self, folder, store, mode, tls, extra=""):
+    def __init__(self, folder, store, mode, tls, extra="", users=None):
         self.folder, self.store, self.mode, self.tls = folder, store, mode, tls
         lines = [hashlib.sha256(LISTED).hexdigest(), hashlib.md5(LISTED_SHORT).hexdigest()]
         (folder / "list").write_text("\n".join(lines) + "\n")
@@ -57,9 +57,9 @@ class Gate:
         if tls:
             make_certificate(folder)
             certificate = ", tls: { certificate: cert.pem, key: key.pem }"
-        users = ""
-        if mode == "verify":
-            users = f", users: [ {{ access_key: {store.access_key}, secret_key: {store.secret_key}, tenant: acme }} ]"
+        if users is None:
+            users = f"{{ access_key: {store.access_key}, secret_key: {store.secret_key}, tenant: acme }}"
+        users = f", users: [ {users} ]" if mode == "verify" else ""
         (folder / "hashgate.yaml").write_text(
             f"listen: {{ address: '127.0.0.1:0'{certificate} }}\n"
             f"admin: {{ address: '127.0.0.1:0' }}\n"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,42 @@ def test_parts_are_let_through_and_counted_where_the_setting_says_so(gate, bucke
         client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
         assert gate.store.client().head_object(Bucket=bucket, Key="allowed")["ContentLength"] == (5 << 20) + 3
         assert other.metric('hashgate_waived_total{setting="multipart_unverifiable"}') == 1
+    finally:
+        other.stop()
+
+
+def test_rights_at_the_store_stay_what_they_are(gate, bucket, tmp_path):
+    """Two users with different rights at MinIO have exactly those through a gate that verifies them."""
+    if gate.store.name != "minio" or gate.mode != "verify" or gate.tls:
+        return  # one gate of its own, before the one store whose users can be made here
+    store = gate.store
+    subprocess.run(
+        [sys.executable, Path(__file__).parent.parent / "origins" / "minio-users.py",
+         store.endpoint, store.access_key, store.secret_key], check=True)
+    users = ", ".join(f"{{ access_key: {name}, secret_key: {name}secret }}" for name in ("reader", "writer"))
+    other = Gate(tmp_path, store, "verify", False, users=users)
+    try:
+        store.client().put_object(Bucket=bucket, Key="there", Body=b"there")
+        for name, may_write in [("reader", False), ("writer", True)]:
+            user = replace(store, access_key=name, secret_key=name + "secret")
+            for endpoint in (store.endpoint, other.endpoint):
+                client = user.client(endpoint)
+                assert client.get_object(Bucket=bucket, Key="there")["Body"].read() == b"there"
+                for size in (100, 200_000):
+                    put = {"Bucket": bucket, "Key": f"{name}-{size}", "Body": clean(size)}
+                    if may_write:
+                        client.put_object(**put)
+                        client.delete_object(Bucket=bucket, Key=put["Key"])
+                    else:
+                        refused(client.put_object, **put)
+                        assert absent(store, bucket, put["Key"])
+                        refused(client.delete_object, Bucket=bucket, Key="there")
+            refused(user.client(other.endpoint).put_object, Bucket=bucket, Key="listed", Body=LISTED)
+            assert absent(store, bucket, "listed")
+        # Whom the gate does not know, it does not ask the store about.
+        with pytest.raises(ClientError) as error:
+            store.client(other.endpoint).get_object(Bucket=bucket, Key="there")
+        assert error.value.response["Error"]["Code"] == "InvalidAccessKeyId"
     finally:
         other.stop()
 

@@ -2,6 +2,7 @@
 //! names some, against real stores.
 
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no outside")]
+#![allow(clippy::disallowed_methods, reason = "tests measure, and read whole bodies")]
 
 mod cli;
 mod clients_bad;

@@ -173,16 +173,13 @@ async fn entries_of_every_algorithm_refuse() {
     }
 }
 
-/// A gibibyte is hashed as it streams; run with `HASHGATE_TEST_LARGE=1`.
+/// A gibibyte is hashed as it streams; before the embedded store, where it would only cost time, a sixteenth of it.
 #[tokio::test]
 async fn a_gibibyte_is_stored_or_refused() {
-    if std::env::var_os("HASHGATE_TEST_LARGE").is_none() {
-        println!("skipped: HASHGATE_TEST_LARGE is not set");
-        return;
-    }
     for store in stores().await {
+        let size = if store.name == "embedded" { 1 << 26 } else { 1 << 30 };
         let room = store.room("large").await;
-        let (good, bad) = (Payload::random(20, 1 << 30), Payload::random(21, 1 << 30));
+        let (good, bad) = (Payload::random(20, size), Payload::random(21, size));
         let gate = gate(&store).list("sample", [bad.sha256()]).start().await;
         let at = format!("/{room}/large");
         let answer = gate.client().put(Form::RawUnsigned, &at, &bad).await.expect("an answer");
@@ -191,7 +188,7 @@ async fn a_gibibyte_is_stored_or_refused() {
         let answer = gate.client().put(Form::SignedChunks, &at, &good).await.expect("an answer");
         assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
         let head = store.client().head(&at).await;
-        assert_eq!(head.header("content-length"), Some("1073741824"), "{}", store.name);
+        assert_eq!(head.header("content-length"), Some(&*size.to_string()), "{}", store.name);
         assert_eq!(head.header("etag"), Some(&*format!("\"{}\"", good.md5())), "{}", store.name);
         store.client().delete(&at).await;
         gate.stop().await;
