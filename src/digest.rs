@@ -5,6 +5,8 @@
 
 use md5::Md5;
 use sha1::Sha1;
+use sha2::digest::array::{Array, ArraySize};
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
@@ -193,6 +195,30 @@ impl Hashing {
         self.length += bytes.len() as u64;
     }
 
+    /// The state between two bytes, to go on from later: at most 300 bytes of it, and what they stand for is as secret as
+    /// the digest. [`Hashing::restore`] reads it.
+    pub fn save(&self) -> Vec<u8> {
+        let mut state = self.length.to_be_bytes().to_vec();
+        state.push(u8::from(self.md5.is_some()) | u8::from(self.sha1.is_some()) << 1);
+        state.extend(self.sha256.serialize());
+        state.extend(self.md5.iter().flat_map(|md5| md5.serialize()));
+        state.extend(self.sha1.iter().flat_map(|sha1| sha1.serialize()));
+        state
+    }
+
+    /// What [`Hashing::save`] gave; `None` for anything else. It must come from where nobody could have changed it: a
+    /// forged state is a forged digest.
+    pub fn restore(state: &[u8]) -> Option<Hashing> {
+        let (length, state) = state.split_first_chunk()?;
+        let (flags, state) = state.split_first()?;
+        let mut state = state;
+        let sha256 = Sha256::deserialize(&take(&mut state)?).ok()?;
+        let md5 = if flags & 1 == 0 { None } else { Some(Md5::deserialize(&take(&mut state)?).ok()?) };
+        let sha1 = if flags & 2 == 0 { None } else { Some(Sha1::deserialize(&take(&mut state)?).ok()?) };
+        let length = u64::from_be_bytes(*length);
+        state.is_empty().then_some(Hashing { md5, sha1, sha256, length })
+    }
+
     /// The digests of all bytes taken.
     pub fn finish(self) -> Digests {
         Digests {
@@ -204,9 +230,37 @@ impl Hashing {
     }
 }
 
+/// The next array of a saved state.
+fn take<N: ArraySize>(state: &mut &[u8]) -> Option<Array<u8, N>> {
+    let (array, rest) = state.split_at_checked(N::USIZE)?;
+    *state = rest;
+    Array::try_from(array).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_saved_state_goes_on_where_it_was() {
+        for algorithms in [Algorithms::NONE, Algorithms::NONE.with(Algorithm::Md5), ALL] {
+            for cut in [0, 1, 63, 64, 65, 200] {
+                let payload: Vec<u8> = (0..=255).collect();
+                let mut first = Hashing::new(algorithms);
+                first.update(&payload[..cut]);
+                let saved = first.save();
+                assert!(saved.len() <= 300, "{}", saved.len());
+                let mut second = Hashing::restore(&saved).unwrap();
+                second.update(&payload[cut..]);
+                first.update(&payload[cut..]);
+                assert_eq!(second.finish(), first.finish());
+                assert!(Hashing::restore(&saved[1..]).is_none());
+                assert!(Hashing::restore(&[&saved[..], b"x"].concat()).is_none());
+            }
+        }
+    }
+
+    const ALL: Algorithms = Algorithms(0b111);
 
     /// RFC 1321 A.5 and FIPS 180-4's examples, "abc".
     #[test]

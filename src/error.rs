@@ -5,10 +5,12 @@ use crate::authenticate::AuthError;
 use crate::decide::Undecidable;
 use crate::forward::OriginError;
 use crate::inspect::{InspectError, TooSlow};
+use crate::multipart::Busy;
 use crate::record::Outcome;
 use crate::route::{Reason, Refusal};
 use crate::s3::chunked::FramingError;
 use crate::s3::code::Code;
+use crate::s3::complete::CompleteError;
 
 /// Why a request did not go its ordinary way.
 #[derive(Debug)]
@@ -19,10 +21,12 @@ pub enum Failure {
     Unauthenticated(AuthError),
     /// The body could not go on.
     Body(InspectError),
-    /// The body of a CompleteMultipartUpload cannot be read.
-    MalformedXml,
-    /// A CompleteMultipartUpload of several parts, whose whole nobody hashed.
+    /// The parts that a CompleteMultipartUpload names cannot be told.
+    Complete(CompleteError),
+    /// A CompleteMultipartUpload whose whole nobody hashed.
     Unverifiable,
+    /// No room for a part that came before its predecessor.
+    PartTooEarly,
     /// On a list, and refused by policy.
     Listed,
     /// Nobody knows whether it is on a list.
@@ -57,6 +61,18 @@ impl From<InspectError> for Failure {
     }
 }
 
+impl From<CompleteError> for Failure {
+    fn from(error: CompleteError) -> Failure {
+        Failure::Complete(error)
+    }
+}
+
+impl From<Busy> for Failure {
+    fn from(_: Busy) -> Failure {
+        Failure::PartTooEarly
+    }
+}
+
 impl From<OriginError> for Failure {
     fn from(error: OriginError) -> Failure {
         Failure::Origin(error)
@@ -70,13 +86,18 @@ impl Failure {
             Failure::Refused(reason) => (reason.code(), reason.message().to_owned()),
             Failure::Unauthenticated(error) => (error.code(), error.to_string()),
             Failure::Body(error) => return body_answer(error),
-            Failure::MalformedXml => (Code::MalformedXML, Code::MalformedXML.message().to_owned()),
+            Failure::Complete(CompleteError::Malformed) => {
+                (Code::MalformedXML, Code::MalformedXML.message().to_owned())
+            }
+            Failure::Complete(CompleteError::Order) => {
+                (Code::InvalidPartOrder, Code::InvalidPartOrder.message().to_owned())
+            }
             Failure::Unverifiable => (
                 Code::NotImplemented,
-                "Multipart uploads of more than one part do not pass through this gateway.".to_owned(),
+                "The parts of this upload are not all known to this gateway. Please upload them again.".to_owned(),
             ),
             Failure::Listed => (Code::AccessDenied, Code::AccessDenied.message().to_owned()),
-            Failure::RefusalRate => (Code::SlowDown, Code::SlowDown.message().to_owned()),
+            Failure::RefusalRate | Failure::PartTooEarly => (Code::SlowDown, Code::SlowDown.message().to_owned()),
             Failure::Undecidable(_) | Failure::AuditBroken | Failure::Origin(_) => {
                 (Code::ServiceUnavailable, Code::ServiceUnavailable.message().to_owned())
             }
@@ -90,11 +111,11 @@ impl Failure {
     /// How the record calls the end of the request.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Failure::Refused(_) | Failure::Unverifiable => Outcome::Refused,
+            Failure::Refused(_) | Failure::Unverifiable | Failure::PartTooEarly => Outcome::Refused,
             Failure::Unauthenticated(_) | Failure::Body(InspectError::Signature(_)) => Outcome::Unauthenticated,
             Failure::Body(InspectError::ClientGone) => Outcome::ClientGone,
             Failure::Body(InspectError::Slow(_)) => Outcome::ClientSlow,
-            Failure::Body(_) | Failure::MalformedXml => Outcome::Malformed,
+            Failure::Body(_) | Failure::Complete(_) => Outcome::Malformed,
             Failure::Listed => Outcome::Rejected,
             Failure::Undecidable(_) => Outcome::Undecidable,
             Failure::RefusalRate => Outcome::RateLimited,
@@ -117,7 +138,9 @@ impl Failure {
             Failure::Body(InspectError::Slow(TooSlow::Crawling)) => "client_crawls",
             Failure::Body(InspectError::Slow(TooSlow::Endless)) => "client_endless",
             Failure::Body(InspectError::ClientGone) => "client_gone",
-            Failure::MalformedXml => "malformed_xml",
+            Failure::Complete(CompleteError::Malformed) => "malformed_xml",
+            Failure::Complete(CompleteError::Order) => "part_order",
+            Failure::PartTooEarly => "part_too_early",
             Failure::Unverifiable => "multipart_unverifiable",
             Failure::Listed => "listed",
             Failure::Undecidable(Undecidable::ListTooOld) => "list_too_old",

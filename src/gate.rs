@@ -4,8 +4,9 @@ use crate::act::Refusals;
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
 use crate::decide::Finding;
-use crate::digest::Digests;
+use crate::digest::{Algorithms, Digests};
 use crate::forward::{Origin, Resigning};
+use crate::multipart::Multipart;
 use crate::record::Sinks;
 use crate::route::Rules;
 use crate::s3::target::OriginKind;
@@ -27,17 +28,20 @@ pub struct Gate {
     pub sinks: Sinks,
     /// Policy refusals by address.
     pub refusals: Refusals,
+    /// Uploads that come in parts.
+    pub multipart: Arc<Multipart>,
 }
 
 impl Gate {
     /// Puts the parts together.
-    pub fn new(settings: Settings, origin: Arc<Origin>, sinks: Sinks) -> Gate {
+    pub fn new(settings: Settings, origin: Arc<Origin>, multipart: Arc<Multipart>, sinks: Sinks) -> Gate {
         Gate {
             rules: Rules::new(&settings),
             authenticator: Authenticator::new(&settings.authentication, settings.origin.region.as_deref()),
             resigning: Resigning::new(&settings.origin),
             refusals: Refusals::new(settings.limits.refusals_per_minute),
             origin,
+            multipart,
             sinks,
             settings,
         }
@@ -46,6 +50,11 @@ impl Gate {
     /// Every bound.
     pub fn limits(&self) -> &Limits {
         &self.settings.limits
+    }
+
+    /// The algorithms that today's lists need.
+    pub fn algorithms(&self) -> Algorithms {
+        self.sinks.lists.current().algorithms()
     }
 
     /// What today's lists say of a payload.

@@ -1,46 +1,410 @@
 //! The story of an object that comes in parts.
 //!
-//! Each part is an upload of its own, looked up by itself. Of a whole object we know the digest only where its Complete
-//! names one part: then it is the part's. A Complete of several parts is refused, unless `multipart.unverifiable` allows
-//! it: a listed file that was split would pass.
+//! Each part is an upload of its own: hashed, held, looked up by itself. Beside that its bytes go into the [`chain`]: the
+//! digest states behind part 1, 2, 3 and so on. A part that comes before its predecessor is kept in the [`spool`] until
+//! the chain has reached it; where there is no room the client waits, and then gets 503 SlowDown for that part alone. The
+//! chain goes on when the store has taken the part, and the [`journal`] keeps it over a restart. A Complete is let
+//! through when the chain covers exactly the parts and ETags that it names, and the digest of the whole is on no list.
+//!
+//! Between the release of a part and the store's answer nobody knows which bytes the store has; so a Complete waits for
+//! releases under way, and no part is released while a Complete is.
 
-use crate::config::settings::Unverifiable;
-use crate::error::Failure;
-use crate::record::Record;
-use crate::route::Operation;
-use crate::s3::chunked::Segment;
-use crate::s3::complete::count_parts;
+mod chain;
+mod journal;
+mod role;
+mod spool;
+mod upload_id;
 
-/// What a CompleteMultipartUpload asks for, read while its body passes.
-pub struct Completion {
-    /// The body so far, at most `limits.list_body` bytes; `None` for any other operation.
-    xml: Option<Vec<u8>>,
+pub use chain::Body;
+pub use role::Role;
+pub use upload_id::UploadId;
+
+use crate::config::settings;
+use crate::digest::{Algorithms, Digests, Hashing};
+use crate::record::Metrics;
+use crate::s3::complete::{NamedPart, plain_etag};
+use bytes::Bytes;
+use chain::{Base, Chain, Change, Cover, Fed};
+use journal::{Journal, Page};
+use spool::{Spool, Spooled};
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+
+/// Every multipart upload that this gate knows parts of.
+pub struct Multipart {
+    uploads: Mutex<HashMap<UploadId, Arc<Upload>>>,
+    journal: Arc<Journal>,
+    spool: Arc<Spool>,
+    /// Links of all chains, for the bound on them.
+    links: Arc<AtomicUsize>,
+    settings: settings::Multipart,
+    metrics: Metrics,
 }
 
-impl Completion {
-    /// Of a request for this operation.
-    pub fn of(operation: Operation) -> Completion {
-        Completion { xml: (operation == Operation::CompleteMultipartUpload).then(Vec::new) }
+struct Upload {
+    id: UploadId,
+    state: Mutex<State>,
+    journal: Arc<Journal>,
+    links: Arc<AtomicUsize>,
+    /// Held for reading from a part's release to the store's answer, for writing by a Complete.
+    releases: Arc<RwLock<()>>,
+    /// Held by whoever hashes waiting parts into the chain.
+    advancing: tokio::sync::Mutex<()>,
+    /// The chain got longer.
+    advanced: Notify,
+}
+
+struct State {
+    chain: Chain<Spooled>,
+    page: Page,
+    /// The digest state before the first byte.
+    start: Vec<u8>,
+    touched: Instant,
+}
+
+/// No room for a part that came early, and its predecessors did not come either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no room for a part that came before its predecessor")]
+pub struct Busy;
+
+impl Multipart {
+    /// Reads what the state folder holds of unfinished uploads.
+    ///
+    /// # Errors
+    /// The system's, with the path in question.
+    pub fn open(settings: &settings::Multipart, state_dir: &Path, metrics: Metrics) -> io::Result<Arc<Multipart>> {
+        let journal = Arc::new(Journal::open(state_dir)?);
+        let spool = Spool::new(state_dir, settings.spool_memory, settings.spool_disk);
+        let links = Arc::new(AtomicUsize::new(0));
+        let mut uploads = HashMap::new();
+        for (id, chain, page) in journal.load(settings.expire)? {
+            links.fetch_add(chain.links().len(), Ordering::Relaxed);
+            let upload = Upload::new(id.clone(), chain, page, Vec::new(), journal.clone(), links.clone());
+            uploads.insert(id, Arc::new(upload));
+        }
+        let settings = settings.clone();
+        Ok(Arc::new(Multipart { uploads: Mutex::new(uploads), journal, spool, links, settings, metrics }))
     }
 
-    /// Takes the next segment of the body.
-    pub fn see(&mut self, segment: &Segment) {
-        if let (Some(xml), Segment::Payload(payload)) = (&mut self.xml, segment) {
-            xml.extend_from_slice(payload);
+    /// A part of `length` bytes is about to come. Waits where it comes too early and there is no room for it.
+    /// `wanted` are the algorithms that the lists need.
+    pub async fn part(&self, id: UploadId, number: u16, length: Option<u64>, wanted: Algorithms) -> Result<Part, Busy> {
+        let upload = self.upload(id, wanted);
+        let deadline = Instant::now() + self.settings.spool_wait;
+        let feed = loop {
+            let (advanced, freed) = (upload.advanced.notified(), self.spool.freed());
+            let base = {
+                let state = upload.lock();
+                state.chain.base(number, &|| state.start.clone())
+            };
+            if let Some((base, hashing)) = base.and_then(|(base, state)| Some((base, Hashing::restore(&state)?))) {
+                break Feed::Chained(base, Box::new(hashing));
+            }
+            let Some(length) = length else { break Feed::Nothing };
+            match self.spool.reserve(length) {
+                Ok(Some(spooled)) => break Feed::Spooled(spooled),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!("state.dir: no file for a part that came early: {error}");
+                    break Feed::Nothing;
+                }
+            }
+            let room = async {
+                tokio::select! { () = advanced => {}, () = freed => {} }
+            };
+            timeout_at(deadline, room).await.map_err(|_| Busy)?;
+        };
+        self.metrics.part(feed.label());
+        Ok(Part { upload, number, feed })
+    }
+
+    /// What these parts are together; the upload stays as it is until the answer is dropped.
+    pub async fn completing(&self, id: &UploadId, parts: Vec<NamedPart>) -> Completing {
+        let Some(upload) = self.lock().get(id).cloned() else { return Completing { whole: None, _still: None } };
+        let still = upload.releases.clone().write_owned().await;
+        upload.advance().await;
+        let whole = spawn_blocking(move || upload.whole(&parts)).await.ok().flatten();
+        Completing { whole, _still: Some(still) }
+    }
+
+    /// The upload is aborted at the store.
+    pub fn forget(&self, id: &UploadId) {
+        if let Some(upload) = self.lock().remove(id) {
+            upload.retire();
         }
     }
 
-    /// Whether it may be let through: one part, or as many as the setting allows.
-    pub fn check(&self, setting: Unverifiable, record: &Record) -> Result<(), Failure> {
-        let Some(xml) = &self.xml else { return Ok(()) };
-        let parts = count_parts(xml).map_err(|_| Failure::MalformedXml)?;
-        match setting {
-            _ if parts <= 1 => Ok(()),
-            Unverifiable::Refuse => Err(Failure::Unverifiable),
-            Unverifiable::Allow => {
-                record.waived("multipart_unverifiable");
-                Ok(())
+    /// Drops what nobody came back for.
+    pub fn expire(&self) {
+        let (expire, spool_idle) = (self.settings.expire, self.settings.spool_idle);
+        self.lock().retain(|_, upload| {
+            let idle = upload.lock().touched.elapsed();
+            if idle >= spool_idle {
+                upload.lock().chain.drop_waiting();
+            }
+            let over = idle >= expire && Arc::strong_count(upload) == 1;
+            if over {
+                upload.retire();
+            }
+            !over
+        });
+    }
+
+    /// For the gauges: uploads that are known, and bytes of early parts in memory and in files.
+    pub fn status(&self) -> (usize, (u64, u64)) {
+        (self.lock().len(), self.spool.used())
+    }
+
+    fn upload(&self, id: UploadId, wanted: Algorithms) -> Arc<Upload> {
+        let start = Hashing::new(wanted).save();
+        let mut uploads = self.lock();
+        if let Some(upload) = uploads.get(&id) {
+            let mut state = upload.lock();
+            state.touched = Instant::now();
+            if state.start.is_empty() {
+                // Read from the disk: nothing was hashed before its first link, or the link's own state counts.
+                state.start = start;
+            }
+            drop(state);
+            return upload.clone();
+        }
+        self.make_room(&mut uploads);
+        let page = self.journal.page(&id);
+        let upload = Upload::new(id.clone(), Chain::default(), page, start, self.journal.clone(), self.links.clone());
+        let upload = Arc::new(upload);
+        uploads.insert(id, upload.clone());
+        upload
+    }
+
+    /// Forgets the uploads that were idle longest, as long as there are too many. Their Completes are then unverifiable.
+    fn make_room(&self, uploads: &mut HashMap<UploadId, Arc<Upload>>) {
+        while uploads.len() >= self.settings.uploads || self.links.load(Ordering::Relaxed) >= self.settings.parts {
+            let idle = uploads.iter().filter(|(_, upload)| Arc::strong_count(upload) == 1);
+            let Some(oldest) = idle.min_by_key(|(_, upload)| upload.lock().touched).map(|(id, _)| id.clone()) else {
+                return;
+            };
+            if let Some(upload) = uploads.remove(&oldest) {
+                upload.retire();
             }
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UploadId, Arc<Upload>>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+impl Upload {
+    fn new(
+        id: UploadId,
+        chain: Chain<Spooled>,
+        page: Page,
+        start: Vec<u8>,
+        journal: Arc<Journal>,
+        links: Arc<AtomicUsize>,
+    ) -> Upload {
+        Upload {
+            id,
+            state: Mutex::new(State { chain, page, start, touched: Instant::now() }),
+            journal,
+            links,
+            releases: Arc::default(),
+            advancing: tokio::sync::Mutex::default(),
+            advanced: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the chain, and writes the change down before anybody acts on it. It blocks.
+    fn change(&self, change: impl FnOnce(&mut Chain<Spooled>) -> Option<Change>) {
+        let mut state = self.lock();
+        let State { chain, page, touched, .. } = &mut *state;
+        *touched = Instant::now();
+        let before = chain.links().len();
+        let changed = change(chain);
+        let after = chain.links().len();
+        self.links.fetch_add(after, Ordering::Relaxed);
+        self.links.fetch_sub(before, Ordering::Relaxed);
+        let Some(changed) = changed else { return };
+        if let Err(error) = self.journal.write(page, &self.id, chain, changed) {
+            // What stays on the disk might say more than is known, so nothing may stay.
+            tracing::error!("state.dir: the parts of an upload cannot be written down: {error}");
+            self.journal.remove(page);
+            *page = self.journal.page(&self.id);
+        }
+    }
+
+    /// Hashes parts that wait into the chain, as far as it now reaches.
+    async fn advance(self: &Arc<Upload>) {
+        let _alone = self.advancing.lock().await;
+        loop {
+            let upload = self.clone();
+            let went_on = spawn_blocking(move || upload.advance_one()).await;
+            if !went_on.unwrap_or(false) {
+                return;
+            }
+            self.advanced.notify_waiters();
+        }
+    }
+
+    /// The next part that waits. It blocks. False where there is none.
+    fn advance_one(&self) -> bool {
+        let mut state = self.lock();
+        let start = state.start.clone();
+        let Some((number, base, before, waiting)) = state.chain.take_next(&|| start.clone()) else { return false };
+        // Others may begin and end their parts while this one is hashed.
+        drop(state);
+        let behind = hash_on(&before, |take| waiting.bytes.read(take));
+        self.change(|chain| match behind {
+            Ok(behind) => chain.hashed(number, base, behind.save()),
+            Err(error) => {
+                tracing::error!("a part that came early cannot be read again: {error}");
+                chain.cut(number)
+            }
+        });
+        true
+    }
+
+    /// The digests of these parts together, where all are known. It blocks.
+    fn whole(&self, parts: &[NamedPart]) -> Option<Digests> {
+        let state = self.lock();
+        let Cover::Whole(before, rest) = state.chain.cover(parts, &|| state.start.clone()) else { return None };
+        let read = |take: &mut dyn FnMut(&[u8])| {
+            let mut waiting = rest.iter().filter_map(|number| state.chain.waiting(*number));
+            waiting.try_for_each(|waiting| waiting.bytes.read(&mut *take))
+        };
+        hash_on(&before, read).ok().map(Hashing::finish)
+    }
+
+    /// Nothing of it is known any more.
+    fn retire(&self) {
+        let mut state = self.lock();
+        self.links.fetch_sub(state.chain.links().len(), Ordering::Relaxed);
+        state.chain = Chain::default();
+        self.journal.remove(&state.page);
+    }
+}
+
+/// The state behind what `read` hands over, when that follows what `before` stands for.
+fn hash_on(before: &[u8], read: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result<()>) -> io::Result<Hashing> {
+    let mut hashing = Hashing::restore(before).ok_or_else(|| io::Error::other("no digest state"))?;
+    read(&mut |bytes| hashing.update(bytes))?;
+    Ok(hashing)
+}
+
+/// A part that streams.
+pub struct Part {
+    upload: Arc<Upload>,
+    number: u16,
+    feed: Feed,
+}
+
+enum Feed {
+    /// Hashed on from its predecessor.
+    Chained(Base, Box<Hashing>),
+    /// Kept until its predecessor is there.
+    Spooled(Spooled),
+    /// Neither; its Complete will be unverifiable.
+    Nothing,
+}
+
+impl Feed {
+    /// The metric label.
+    fn label(&self) -> &'static str {
+        match self {
+            Feed::Chained(..) => "chained",
+            Feed::Spooled(_) => "spooled",
+            Feed::Nothing => "unknown",
+        }
+    }
+}
+
+impl Part {
+    /// Takes the next piece of its payload.
+    pub async fn see(&mut self, payload: &Bytes) {
+        match &mut self.feed {
+            Feed::Chained(_, hashing) => hashing.update(payload),
+            Feed::Spooled(spooled) => {
+                if let Err(error) = spooled.push(payload.clone()).await {
+                    tracing::error!("state.dir: a part that came early cannot be kept: {error}");
+                    self.feed = Feed::Nothing;
+                }
+            }
+            Feed::Nothing => {}
+        }
+    }
+
+    /// The store says that it has the part, and nobody knows which bytes of it.
+    pub async fn committed_early(self) {
+        let Part { upload, number, .. } = self;
+        // It does not fail: a panic in there has ended the chain with it.
+        spawn_blocking(move || upload.change(|chain| chain.cut(number))).await.ok();
+    }
+
+    /// Its end is about to be let go. Waits while a Complete of the same upload is under way.
+    pub async fn releasing(self, digests: &Digests) -> Releasing {
+        let body = Body::from(digests);
+        let still = self.upload.releases.clone().read_owned().await;
+        let (upload, number) = (self.upload.clone(), self.number);
+        // It does not fail: what it did not do, the end of the release does.
+        spawn_blocking(move || upload.change(|chain| chain.releasing(number, body))).await.ok();
+        Releasing { part: Some(self), body, still: Some(still) }
+    }
+}
+
+/// A part whose end the store may have. Dropped without an answer, nobody knows.
+pub struct Releasing {
+    part: Option<Part>,
+    body: Body,
+    still: Option<OwnedRwLockReadGuard<()>>,
+}
+
+impl Releasing {
+    /// The store answered: with this ETag, where it took the part.
+    pub async fn answered(mut self, etag: Option<&str>) {
+        let Some(etag) = etag else { return };
+        let Some(Part { upload, number, feed }) = self.part.take() else { return };
+        let (etag, body) = (plain_etag(etag).to_owned(), self.body);
+        let fed = match feed {
+            Feed::Chained(base, hashing) => Fed::Chained(base, hashing.save()),
+            Feed::Spooled(spooled) => Fed::Spooled(spooled),
+            Feed::Nothing => Fed::Nothing,
+        };
+        let stored = upload.clone();
+        spawn_blocking(move || stored.change(|chain| chain.stored(number, &etag, body, fed))).await.ok();
+        upload.advanced.notify_waiters();
+        // The client need not wait until all that waited is hashed.
+        tokio::spawn(async move { upload.advance().await });
+    }
+}
+
+impl Drop for Releasing {
+    fn drop(&mut self) {
+        let Some(Part { upload, number, .. }) = self.part.take() else { return };
+        let (body, still) = (self.body, self.still.take());
+        spawn_blocking(move || {
+            upload.change(|chain| chain.lost(number, body));
+            drop(still);
+        });
+    }
+}
+
+/// A Complete that is under way: while it lives, no part of its upload is released.
+pub struct Completing {
+    /// The digests of the whole object; `None` where it is not known.
+    pub whole: Option<Digests>,
+    _still: Option<OwnedRwLockWriteGuard<()>>,
+}
+
+/// How often uploads are looked through for those that nobody came back for.
+pub const EXPIRE_EVERY: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use crate::forward::{Origin, RootsError};
 use crate::gate::Gate;
 use crate::list::{ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
+use crate::multipart::{self, Multipart};
 use crate::record::{Audit, AuditError, Metrics, Sinks};
 use prometheus::Registry;
 use std::io;
@@ -24,6 +25,9 @@ pub enum StartError {
     /// The state folder.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// What is known of uploads in parts.
+    #[error("state.dir: {0}")]
+    State(#[from] io::Error),
     /// The certificate for clients.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -53,6 +57,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let lists = Arc::new(Lists::load(&settings.lists).map_err(StartError::Lists)?);
     let metrics = Metrics::new(Registry::new())?;
     let audit = Arc::new(Audit::open(&settings.state_dir)?);
+    let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
     let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
     let bind = async |key, address| {
@@ -62,7 +67,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
     let admin_settings = settings.admin.clone();
-    let gate = Arc::new(Gate::new(settings, origin, Sinks { metrics, audit, lists }));
+    let gate = Arc::new(Gate::new(settings, origin, multipart, Sinks { metrics, audit, lists }));
 
     let (stopping, stop) = watch::channel(false);
     let mut tasks = Vec::new();
@@ -78,6 +83,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         }));
     }
     tasks.push(tokio::spawn(listen::serve(gate.clone(), listener, tls.clone(), stop.clone())));
+    tasks.push(tokio::spawn(expire(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(refresh(gate.clone(), stop)));
     Ok(Running { gate, tls, address, admin_address, stopping, tasks })
 }
@@ -125,6 +131,20 @@ impl Running {
             if let Err(error) = task.await {
                 tracing::error!("a task ended badly: {error}");
             }
+        }
+    }
+}
+
+/// Forgets uploads in parts that nobody came back for.
+async fn expire(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(multipart::EXPIRE_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let multipart = gate.multipart.clone();
+        if let Err(error) = spawn_blocking(move || multipart.expire()).await {
+            tracing::error!("uploads in parts are no longer looked through: {error}");
         }
     }
 }

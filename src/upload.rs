@@ -6,18 +6,21 @@
 use crate::act;
 use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
-use crate::decide::{self, Subject, Verdict, Why};
+use crate::config::settings::Unverifiable;
+use crate::decide::{self, Finding, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, buffered, release};
 use crate::gate::Gate;
 use crate::inspect::{Inspection, Pace};
-use crate::multipart::Completion;
+use crate::multipart::{Completing, Role, UploadId};
 use crate::record::Record;
 use crate::relay;
 use crate::route::Errand;
 use crate::s3::authorization;
+use crate::s3::complete::{self, part_number};
 use crate::s3::head::Head;
+use http::header::ETAG;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -60,8 +63,9 @@ async fn attempt(
 
     let mut origin_head = OriginHead::of_client(parts.clone(), peer.ip());
     let reframe = gate.resigning.apply(&mut origin_head, &errand, &caller, now);
+    let upload = UploadId::of(head, &errand);
     if !has_body && !errand.operation.is_upload() {
-        return relay::relay(gate, record, &errand, origin_head).await;
+        return relay::relay(gate, record, &errand, upload, origin_head).await;
     }
 
     if gate.sinks.audit.is_broken() {
@@ -71,6 +75,8 @@ async fn attempt(
         return Err(Failure::RefusalRate);
     }
     let _in_flight = gate.sinks.metrics.upload();
+    let number = head.query_value("partNumber").as_deref().and_then(part_number);
+    let mut role = Role::of(&gate.multipart, &errand, upload, number, gate.algorithms()).await?;
     let mut held = Held::new(gate.origin.clone(), origin_head);
     // A client that waits for 100 Continue hears the origin's own word, unless its payload is so short that the origin
     // must not hear of it yet.
@@ -81,8 +87,7 @@ async fn attempt(
         }
     }
     let mut inspection = client.inspect(gate, &parts, &errand, &mut caller)?;
-    let mut completion = Completion::of(errand.operation);
-    let streamed = stream(&mut inspection, &mut held, &mut completion, reframe).await;
+    let streamed = stream(&mut inspection, &mut held, &mut role, reframe).await;
     record.saw(inspection.payload_len());
     if let Err(error) = streamed {
         return match error {
@@ -92,7 +97,7 @@ async fn attempt(
             }
             Streaming::Interrupted(interrupted) => {
                 let subject = subject(&errand, &caller);
-                let early = Early { inspection, subject, client, parts: &parts };
+                let early = Early { inspection, subject, client, parts: &parts, role };
                 interruption(gate, record, interrupted, Some(early)).await
             }
         };
@@ -100,27 +105,74 @@ async fn attempt(
 
     let digests = inspection.finish()?;
     record.inspected(digests);
-    completion.check(gate.settings.multipart, record)?;
-    let (finding, policy) = (gate.look_up(&digests), &gate.settings.policy);
-    match decide::verdict(finding, &subject(&errand, &caller), policy) {
+    let mut finding = gate.look_up(&digests);
+    let mut assembling = None;
+    if let Role::Complete(id, xml) = &role {
+        let (completing, whole) = assemble(gate, record, id, xml).await?;
+        finding = finding.and(whole);
+        assembling = Some(completing);
+    }
+    match decide::verdict(finding, &subject(&errand, &caller), &gate.settings.policy) {
         Verdict::Forward(clear, why) => {
             record.decided(&why);
+            let releasing = match role {
+                Role::Part(part) => Some(part.releasing(&digests).await),
+                _ => None,
+            };
             record.released();
-            Ok(release(held, clear).await?)
+            let answer = release(held, clear).await?;
+            if let Some(releasing) = releasing {
+                releasing.answered(stored_etag(&answer)).await;
+            }
+            // A store may say 200 long before it has put the parts together.
+            Ok(answer.map(|body| body.keeping(assembling)))
         }
         Verdict::Reject(why) => {
             record.decided(&why);
+            if assembling.is_some() {
+                act::abort_multipart(gate, &parts).await;
+            }
             reject(gate, peer, held, &caller).await
         }
         Verdict::Defer(why) => Err(Failure::Undecidable(why)),
     }
 }
 
+/// What the lists say of the whole object that a Complete names. No part of the upload is released while the first value
+/// lives.
+async fn assemble(
+    gate: &Gate,
+    record: &mut Record,
+    id: &UploadId,
+    xml: &[u8],
+) -> Result<(Completing, Finding), Failure> {
+    let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
+    let Some(whole) = completing.whole else {
+        gate.sinks.metrics.complete("unknown");
+        return match gate.settings.multipart.unverifiable {
+            Unverifiable::Refuse => Err(Failure::Unverifiable),
+            Unverifiable::Allow => {
+                record.waived("multipart_unverifiable");
+                Ok((completing, Finding::Unlisted))
+            }
+        };
+    };
+    gate.sinks.metrics.complete("chained");
+    record.assembled(whole);
+    Ok((completing, gate.look_up(&whole)))
+}
+
+/// The ETag of an answer by which the origin took an upload.
+fn stored_etag(answer: &Response<AnswerBody>) -> Option<&str> {
+    let etag = answer.headers().get(ETAG).filter(|_| answer.status().is_success());
+    etag.and_then(|etag| etag.to_str().ok())
+}
+
 /// Moves the body through the inspection into the hold, until its end.
 async fn stream(
     inspection: &mut Inspection<Incoming>,
     held: &mut Held,
-    completion: &mut Completion,
+    role: &mut Role,
     reframe: Reframe,
 ) -> Result<(), Streaming> {
     loop {
@@ -134,7 +186,7 @@ async fn stream(
             return Ok(());
         }
         for segment in segments {
-            completion.see(&segment);
+            role.see(&segment).await;
             for segment in reframe.convert(segment) {
                 held.push(segment).await.map_err(Streaming::Interrupted)?;
             }
@@ -171,6 +223,7 @@ struct Early<'a> {
     subject: Subject,
     client: &'a mut Client,
     parts: &'a Parts,
+    role: Role,
 }
 
 /// The origin answered early, or is lost.
@@ -211,7 +264,10 @@ async fn early_commit(
     answer: Response<AnswerBody>,
     early: Option<Early<'_>>,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let Some(Early { mut inspection, subject, client, parts }) = early else { return Err(Failure::EarlyCommit) };
+    let Some(Early { mut inspection, subject, client, parts, role }) = early else { return Err(Failure::EarlyCommit) };
+    if let Role::Part(part) = role {
+        part.committed_early().await;
+    }
     let inspected: Result<Digests, Failure> = async {
         while !inspection.next().await?.is_empty() {}
         Ok(inspection.finish()?)
@@ -248,10 +304,9 @@ impl Client {
     ) -> Result<Inspection<Incoming>, Failure> {
         let limits = gate.limits();
         let pace = Pace::new(limits.idle_timeout, limits.body_rate_min, limits.upload_timeout);
-        let wanted = gate.sinks.lists.current().algorithms();
         let Some(body) = self.body.take() else { return Err(Failure::EarlyCommit) };
         self.heard = true;
-        Ok(Inspection::new(body, &parts.headers, errand, wanted, caller.chunks.take(), pace)?)
+        Ok(Inspection::new(body, &parts.headers, errand, gate.algorithms(), caller.chunks.take(), pace)?)
     }
 
     fn take_back(&mut self, inspection: Inspection<Incoming>) {

@@ -2,6 +2,7 @@
 
 use crate::forward::{AnswerBody, OriginHead};
 use crate::gate::Gate;
+use crate::s3;
 use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderValue, IF_MATCH};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
@@ -31,6 +32,23 @@ pub async fn remove_committed(gate: &Gate, upload: &Parts, answer: Response<Answ
         _ => tracing::error!(
             "what the origin stored too early could not be removed: look for the object of this request and remove it"
         ),
+    }
+}
+
+/// Aborts the upload whose Complete this is the head of, so that its parts go. Without credentials they stay until the
+/// bucket's own rule for unfinished uploads removes them.
+pub async fn abort_multipart(gate: &Gate, complete: &Parts) {
+    if gate.settings.origin.credentials.is_none() {
+        return;
+    }
+    let upload = s3::head::Head::of(complete).query_value("uploadId").unwrap_or_default();
+    let upload = percent_encoding::utf8_percent_encode(&upload, percent_encoding::NON_ALPHANUMERIC);
+    let target = format!("{}?uploadId={upload}", complete.uri.path());
+    let aborted = call(gate, complete, Method::DELETE, &target, None).await;
+    if !aborted.is_some_and(|answer| answer.status().is_success()) {
+        tracing::error!(
+            "a listed upload in parts could not be aborted at the origin: its parts stay there, unreadable"
+        );
     }
 }
 

@@ -3,5 +3,5 @@
 mod incident;
 mod refusals;
 
-pub use incident::remove_committed;
+pub use incident::{abort_multipart, remove_committed};
 pub use refusals::Refusals;

@@ -2,8 +2,8 @@
 
 use super::read::{Problems, Section};
 use super::settings::{
-    Admin, Authentication, Credentials, HostHeader, Limits, ListSource, Listen, Log, Mode, Origin, Secret, Settings,
-    Tls, Trailers, Unverifiable, User,
+    Admin, Authentication, Credentials, HostHeader, Limits, ListSource, Listen, Log, Mode, Multipart, Origin, Secret,
+    Settings, Tls, Trailers, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
 use crate::decide::{Action, Policy, Rule};
@@ -46,10 +46,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let authentication = authentication(root.section("authentication"));
     let lists = lists(&mut root);
     let policy = policy(root.section("policy"), &lists);
-    let mut multipart = root.section("multipart");
-    let words = [("refuse", Unverifiable::Refuse), ("allow", Unverifiable::Allow)];
-    let unverifiable = multipart.word("unverifiable", &words, &["read-back"]).unwrap_or(Unverifiable::Refuse);
-    multipart.end();
+    let multipart = multipart(root.section("multipart"));
     let limits = limits(root.section("limits"));
     let log = log(root.section("log"));
     root.later("list_key");
@@ -57,18 +54,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let (origin, authentication) = (origin?, authentication);
     check_together(&root, &origin, &authentication);
     root.end();
-    Some(Settings {
-        listen: listen?,
-        admin,
-        state_dir,
-        origin,
-        authentication,
-        lists,
-        policy,
-        multipart: unverifiable,
-        limits,
-        log,
-    })
+    Some(Settings { listen: listen?, admin, state_dir, origin, authentication, lists, policy, multipart, limits, log })
 }
 
 fn listen(mut section: Section) -> Option<Listen> {
@@ -317,6 +303,23 @@ fn policy(mut section: Section, lists: &[ListSource]) -> Policy {
     }
     section.end();
     Policy { rules, on_match }
+}
+
+fn multipart(mut section: Section) -> Multipart {
+    let default = Multipart::default();
+    let words = [("refuse", Unverifiable::Refuse), ("allow", Unverifiable::Allow)];
+    let multipart = Multipart {
+        unverifiable: section.word("unverifiable", &words, &["read-back"]).unwrap_or(default.unverifiable),
+        spool_memory: section.size_or_none("spool_memory").unwrap_or(default.spool_memory),
+        spool_disk: section.size_or_none("spool_disk").unwrap_or(default.spool_disk),
+        spool_wait: section.duration("spool_wait").unwrap_or(default.spool_wait),
+        spool_idle: section.duration("spool_idle").unwrap_or(default.spool_idle),
+        expire: section.duration("expire").unwrap_or(default.expire),
+        uploads: section.number("uploads").map_or(default.uploads, |number| number as usize),
+        parts: section.number("parts").map_or(default.parts, |number| number as usize),
+    };
+    section.end();
+    multipart
 }
 
 fn limits(mut section: Section) -> Limits {

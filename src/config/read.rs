@@ -195,6 +195,15 @@ impl Section {
         size
     }
 
+    /// As [`Section::size`], but `0` is a size, too.
+    pub(super) fn size_or_none(&mut self, key: &'static str) -> Option<u64> {
+        if self.left.get(key).is_some_and(|value| value.as_u64() == Some(0)) {
+            self.take(key);
+            return Some(0);
+        }
+        self.size(key)
+    }
+
     /// A whole number above zero.
     pub(super) fn number(&mut self, key: &'static str) -> Option<u32> {
         let text = self.text(key)?;

@@ -24,8 +24,8 @@ pub struct Settings {
     pub lists: Vec<ListSource>,
     /// What is done about a match.
     pub policy: Policy,
-    /// What happens to a multipart upload whose whole object nobody hashed.
-    pub multipart: Unverifiable,
+    /// Objects that come in parts.
+    pub multipart: Multipart,
     /// Every bound.
     pub limits: Limits,
     /// How log lines look.
@@ -163,6 +163,44 @@ pub struct ListSource {
     pub refresh: Option<Duration>,
     /// The age of the last good read after which no lookup is decided by this list; `None` for no bound.
     pub max_age: Option<Duration>,
+}
+
+/// `multipart:`
+#[derive(Clone, Debug)]
+pub struct Multipart {
+    /// What happens to an upload whose whole object nobody hashed.
+    pub unverifiable: Unverifiable,
+    /// Room in memory for parts that come before their predecessors, of all uploads together, in bytes.
+    pub spool_memory: u64,
+    /// The same in files of the state folder; used when there is none in memory.
+    pub spool_disk: u64,
+    /// How long a part waits for room, or for its predecessors, before it is answered 503 SlowDown.
+    pub spool_wait: Duration,
+    /// How long parts wait for their predecessors when nothing of their upload comes any more.
+    pub spool_idle: Duration,
+    /// How long an upload is remembered after its last part.
+    pub expire: Duration,
+    /// Uploads that are remembered at once.
+    pub uploads: usize,
+    /// Parts of all uploads that are remembered at once; each costs about half a kilobyte.
+    pub parts: usize,
+}
+
+impl Default for Multipart {
+    fn default() -> Multipart {
+        Multipart {
+            unverifiable: Unverifiable::Refuse,
+            // Eight parts of the size that most clients begin with.
+            spool_memory: 64 << 20,
+            spool_disk: 10 << 30,
+            // Below the silence that clients and stores bear.
+            spool_wait: Duration::from_secs(20),
+            spool_idle: Duration::from_secs(3600),
+            expire: Duration::from_secs(7 * 24 * 3600),
+            uploads: 10_000,
+            parts: 100_000,
+        }
+    }
 }
 
 /// `multipart.unverifiable:`

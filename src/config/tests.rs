@@ -21,7 +21,7 @@ const LEAST: &str = "listen: { address: '127.0.0.1:0' }\norigin: { endpoint: 'ht
 fn three_keys_are_enough() {
     let settings = load_text(LEAST).unwrap();
     assert_eq!(settings.policy.on_match, Action::Reject);
-    assert_eq!(settings.multipart, Unverifiable::Refuse);
+    assert_eq!(settings.multipart.unverifiable, Unverifiable::Refuse);
     assert_eq!(settings.authentication.mode, Mode::PassThrough);
     assert_eq!((settings.origin.host.as_str(), settings.origin.port, settings.origin.tls), ("127.0.0.1", 9001, false));
     assert!(settings.admin.is_none());

@@ -14,6 +14,25 @@ pub enum Finding {
     Undecidable(Undecidable),
 }
 
+impl Finding {
+    /// What is found of a payload that can be read in two ways: listed where either is, and otherwise undecided where
+    /// either is.
+    #[must_use]
+    pub fn and(self, other: Finding) -> Finding {
+        match (self, other) {
+            (Finding::Listed(mut labels), Finding::Listed(more)) => {
+                labels.extend(more);
+                labels.sort();
+                labels.dedup();
+                Finding::Listed(labels)
+            }
+            (listed @ Finding::Listed(_), _) | (_, listed @ Finding::Listed(_)) => listed,
+            (undecidable @ Finding::Undecidable(_), _) | (_, undecidable @ Finding::Undecidable(_)) => undecidable,
+            (Finding::Unlisted, Finding::Unlisted) => Finding::Unlisted,
+        }
+    }
+}
+
 /// One (list, category) that a row belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {

@@ -76,7 +76,10 @@ impl Body for RequestBody {
 }
 
 /// The body of an answer from the origin. At its end the connection goes back to the pool; dropped before, it is closed.
-pub struct AnswerBody(Source);
+pub struct AnswerBody {
+    source: Source,
+    companion: Option<Box<dyn Send + Sync>>,
+}
 
 enum Source {
     /// Read whole before.
@@ -97,12 +100,18 @@ impl AnswerBody {
     pub(super) fn new(body: Incoming, lease: Option<Lease>, idle_timeout: Duration) -> AnswerBody {
         let mut streaming = Streaming { body, lease, idle_timeout, idle: None };
         streaming.give_back_at_end();
-        AnswerBody(Source::Streaming(streaming))
+        AnswerBody { source: Source::Streaming(streaming), companion: None }
     }
 
     /// An answer that was read whole.
     pub fn whole(body: Bytes) -> AnswerBody {
-        AnswerBody(Source::Whole(Full::new(body)))
+        AnswerBody { source: Source::Whole(Full::new(body)), companion: None }
+    }
+
+    /// Keeps something alive until the answer has ended.
+    pub fn keeping(mut self, companion: impl Send + Sync + 'static) -> AnswerBody {
+        self.companion = Some(Box::new(companion));
+        self
     }
 }
 
@@ -121,23 +130,28 @@ impl Body for AnswerBody {
     type Error = OriginError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OriginError>>> {
-        match &mut self.get_mut().0 {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
             Source::Whole(whole) => {
                 pin!(whole).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
             }
             Source::Streaming(streaming) => streaming.poll(cx),
+        };
+        if matches!(frame, Poll::Ready(None)) {
+            this.companion = None;
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.source {
             Source::Whole(whole) => whole.is_end_stream(),
             Source::Streaming(streaming) => streaming.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.source {
             Source::Whole(whole) => whole.size_hint(),
             Source::Streaming(streaming) => streaming.body.size_hint(),
         }

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use crate::list::Lists;
+use crate::multipart::Multipart;
 use crate::route::Operation;
 use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -29,6 +30,18 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         &[],
         "Times that the origin reported success before it had the end of an upload: an incident.",
     ),
+    (
+        "hashgate_parts_total",
+        &["way"],
+        "Parts that came: chained to their predecessor as they came, spooled until it was there, or unknown.",
+    ),
+    (
+        "hashgate_completes_total",
+        &["whole"],
+        "Completes of uploads in parts, by whether the digest of the whole object was known: chained, or unknown.",
+    ),
+    ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
+    ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),
     ("hashgate_audit_failures_total", &[], "Audit lines that could not be written."),
     (
         "hashgate_connection_errors_total",
@@ -59,6 +72,10 @@ struct Inner {
     matches: IntCounterVec,
     waived: IntCounterVec,
     early_commits: IntCounter,
+    parts: IntCounterVec,
+    completes: IntCounterVec,
+    multipart_uploads: IntGauge,
+    spool: IntGaugeVec,
     audit_failures: IntCounter,
     connection_errors: IntCounterVec,
     connections: IntGauge,
@@ -104,6 +121,10 @@ impl Metrics {
             matches: make.counters("hashgate_matches_total")?,
             waived: make.counters("hashgate_waived_total")?,
             early_commits: make.counters("hashgate_early_commits_total")?.with_label_values::<&str>(&[]),
+            parts: make.counters("hashgate_parts_total")?,
+            completes: make.counters("hashgate_completes_total")?,
+            multipart_uploads: make.gauges("hashgate_multipart_uploads")?.with_label_values::<&str>(&[]),
+            spool: make.gauges("hashgate_spool_bytes")?,
             audit_failures: make.counters("hashgate_audit_failures_total")?.with_label_values::<&str>(&[]),
             connection_errors: make.counters("hashgate_connection_errors_total")?,
             connections: make.gauges("hashgate_connections_open")?.with_label_values::<&str>(&[]),
@@ -119,6 +140,12 @@ impl Metrics {
         // Alerts on these need a 0 to rise from.
         for setting in ["observe", "multipart_unverifiable"] {
             inner.waived.with_label_values(&[setting]);
+        }
+        for way in ["chained", "spooled", "unknown"] {
+            inner.parts.with_label_values(&[way]);
+        }
+        for whole in ["chained", "unknown"] {
+            inner.completes.with_label_values(&[whole]);
         }
         for kind in ["parse", "timeout", "tls", "proxy_protocol", "io"] {
             inner.connection_errors.with_label_values(&[kind]);
@@ -146,6 +173,22 @@ impl Metrics {
             self.0.list_read.with_label_values(&name).set(read.as_secs_f64());
             self.0.list_failed.with_label_values(&name).set(i64::from(status.failed));
         }
+    }
+
+    /// Sets what is known of uploads in parts.
+    pub fn multipart(&self, multipart: &Multipart) {
+        let (uploads, (memory, disk)) = multipart.status();
+        self.0.multipart_uploads.set(uploads as i64);
+        self.0.spool.with_label_values(&["memory"]).set(memory as i64);
+        self.0.spool.with_label_values(&["disk"]).set(disk as i64);
+    }
+
+    pub(crate) fn part(&self, way: &'static str) {
+        self.0.parts.with_label_values(&[way]).inc();
+    }
+
+    pub(crate) fn complete(&self, whole: &'static str) {
+        self.0.completes.with_label_values(&[whole]).inc();
     }
 
     /// A client connection, as long as the guard lives.

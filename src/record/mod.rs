@@ -167,6 +167,11 @@ impl Record {
         self.digests = Some(digests);
     }
 
+    /// The whole object that its parts make was hashed.
+    pub fn assembled(&mut self, whole: Digests) {
+        self.digests = Some(whole);
+    }
+
     /// What was decided, and why.
     pub fn decided(&mut self, why: &Why) {
         if let Why::Listed(labels) = why {

@@ -12,7 +12,7 @@ pub use framing::{Framing, Promised};
 pub use operation::Operation;
 pub use refusal::{Reason, Refusal};
 
-use crate::config::settings::{Limits, Mode, Settings};
+use crate::config::settings::{Limits, Mode, Settings, Unverifiable};
 use crate::s3::authorization::Presented;
 use crate::s3::head::Head;
 use crate::s3::target::{OriginKind, Target};
@@ -54,7 +54,7 @@ impl Rules {
             verify: settings.authentication.mode == Mode::Verify,
             signature_v2: settings.authentication.signature_v2,
             plain_chunked: settings.origin.plain_chunked,
-            copied_parts: settings.multipart == crate::config::settings::Unverifiable::Allow,
+            copied_parts: settings.multipart.unverifiable == Unverifiable::Allow,
             list_body,
             control_body,
         }

@@ -44,6 +44,7 @@ codes! {
     InvalidArgument = 400, "Invalid argument.";
     InvalidChunkSizeError = 400, "The size of a chunk is malformed.";
     InvalidDigest = 400, "The Content-MD5 or checksum value that you specified is not valid.";
+    InvalidPartOrder = 400, "The list of parts was not in ascending order. Parts must be ordered by part number.";
     InvalidRequest = 400, "Invalid request.";
     InvalidURI = 400, "Couldn't parse the specified URI.";
     MalformedTrailerError = 400, "The trailer of the request body is malformed or is not the one that x-amz-trailer announced.";

@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 
 LISTED = b"a synthetic payload that stands for a listed one " * 3000  # longer than the first window
+LISTED_LARGE = LISTED[:49_999] * 260  # of several parts
 LISTED_SHORT = b"a short synthetic payload that stands for a listed one"
 
 
@@ -52,6 +53,7 @@ class Gate:
     def __init__(self, folder, store, mode, tls, extra="", users=None):
         self.folder, self.store, self.mode, self.tls = folder, store, mode, tls
         lines = [hashlib.sha256(LISTED).hexdigest(), hashlib.md5(LISTED_SHORT).hexdigest()]
+        lines.append(hashlib.sha1(LISTED_LARGE).hexdigest())
         (folder / "list").write_text("\n".join(lines) + "\n")
         certificate = ""
         if tls:

@@ -9,6 +9,7 @@ mod clients_bad;
 mod hold;
 mod origin_failures;
 mod origins_forms;
+mod origins_multipart;
 mod origins_refusals;
 mod origins_vanish;
 mod promises;

@@ -61,17 +61,8 @@ impl Builder {
             tracing_subscriber::fmt().with_test_writer().try_init().ok();
         }
         let store = self.store.clone();
-        let (folder, path) = self.write();
-        let settings = hashgate::config::load(&path).unwrap_or_else(|e| panic!("the configuration is refused: {e:?}"));
-        let running =
-            hashgate::serve::start(settings).await.unwrap_or_else(|e| panic!("the gate does not start: {e:?}"));
-        Gate {
-            address: running.address(),
-            admin: running.admin_address().expect("an admin address is configured"),
-            running,
-            store,
-            folder: Evidence(folder),
-        }
+        let (folder, _) = self.write();
+        Gate::run(store, Evidence(folder)).await
     }
 
     /// Writes lists and configuration into a folder of their own; the path is that of the configuration.
@@ -151,6 +142,27 @@ pub(crate) struct Gate {
 struct Evidence(tempfile::TempDir);
 
 impl Gate {
+    async fn run(store: Store, folder: Evidence) -> Gate {
+        let path = folder.0.path().join("hashgate.yaml");
+        let settings = hashgate::config::load(&path).unwrap_or_else(|e| panic!("the configuration is refused: {e:?}"));
+        let running =
+            hashgate::serve::start(settings).await.unwrap_or_else(|e| panic!("the gate does not start: {e:?}"));
+        Gate {
+            address: running.address(),
+            admin: running.admin_address().expect("an admin address is configured"),
+            running,
+            store,
+            folder,
+        }
+    }
+
+    /// Ends it and starts it anew on the same folder; its addresses change.
+    pub(crate) async fn restart(self) -> Gate {
+        let Gate { running, store, folder, .. } = self;
+        running.stop().await;
+        Gate::run(store, folder).await
+    }
+
     /// A client of the store's user that goes through the gate.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.store, self.address)

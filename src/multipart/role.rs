@@ -1,0 +1,46 @@
+//! What a request is to a multipart upload.
+
+use super::{Busy, Multipart, Part, UploadId};
+use crate::digest::Algorithms;
+use crate::route::{Errand, Operation};
+use crate::s3::chunked::Segment;
+
+/// A part, the Complete, or neither.
+pub enum Role {
+    /// Nothing of a multipart upload.
+    None,
+    /// A part that streams.
+    Part(Part),
+    /// A Complete, and its body as far as it came: at most `limits.list_body` bytes.
+    Complete(UploadId, Vec<u8>),
+}
+
+impl Role {
+    /// That of a request. Waits where it is a part that comes too early and there is no room for it. `number` is its
+    /// partNumber; `wanted` are the algorithms that the lists need.
+    pub async fn of(
+        multipart: &Multipart,
+        errand: &Errand,
+        upload: Option<UploadId>,
+        number: Option<u16>,
+        wanted: Algorithms,
+    ) -> Result<Role, Busy> {
+        match (errand.operation, upload, number) {
+            (Operation::UploadPart, Some(id), Some(number)) => {
+                Ok(Role::Part(multipart.part(id, number, errand.framing.declared_length, wanted).await?))
+            }
+            (Operation::CompleteMultipartUpload, Some(id), _) => Ok(Role::Complete(id, Vec::new())),
+            _ => Ok(Role::None),
+        }
+    }
+
+    /// Takes the next segment of the body.
+    pub async fn see(&mut self, segment: &Segment) {
+        let Segment::Payload(payload) = segment else { return };
+        match self {
+            Role::None => {}
+            Role::Part(part) => part.see(payload).await,
+            Role::Complete(_, xml) => xml.extend_from_slice(payload),
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Objects that come in parts: whatever the order, a whole that is listed never becomes an object, and any other does.
+
+use crate::support::client::{Client, Form, Response};
+use crate::support::gate::{Gate, Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
+use crate::support::payload::Payload;
+use crate::support::store::stores;
+use tokio::task::JoinSet;
+
+/// The least that stores take for a part that is not the last.
+const PART: u64 = 5 << 20;
+
+/// An object in parts of the least size, the last one shorter, and its whole.
+fn object(parts: u64) -> (Vec<Payload>, Payload) {
+    let sizes = (0..parts).map(|n| if n + 1 == parts { 1000 } else { PART });
+    let parts: Vec<Payload> = sizes.enumerate().map(|(n, size)| Payload::random(n as u64, size)).collect();
+    let whole: Vec<u8> = parts.iter().flat_map(|part| part.bytes()).collect();
+    (parts, Payload::from(whole))
+}
+
+/// One upload of parts through a client.
+struct Upload {
+    client: Client,
+    target: String,
+    id: String,
+}
+
+impl Upload {
+    async fn create(client: &Client, target: &str) -> Upload {
+        Upload { client: client.clone(), target: target.into(), id: client.create_multipart(target).await }
+    }
+
+    async fn part(&self, number: usize, form: Form, payload: &Payload) -> Response {
+        let target = format!("{}?partNumber={number}&uploadId={}", self.target, self.id);
+        self.client.put(form, &target, payload).await.expect("an answer")
+    }
+
+    /// Sends a part that must be taken; its ETag.
+    async fn put(&self, number: usize, payload: &Payload) -> (usize, String) {
+        let answer = self.part(number, Form::RawSigned, payload).await;
+        assert_eq!(answer.status, 200, "part {number}: {answer:?}");
+        (number, answer.header("etag").expect("an ETag").to_owned())
+    }
+
+    async fn complete(&self, parts: &[(usize, String)]) -> Response {
+        let mut parts = parts.to_vec();
+        parts.sort();
+        let xml: String = parts
+            .iter()
+            .map(|(number, etag)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"))
+            .collect();
+        let xml = format!("<CompleteMultipartUpload>{xml}</CompleteMultipartUpload>");
+        let target = format!("{}?uploadId={}", self.target, self.id);
+        self.client.request("POST", &target, &[], xml.as_bytes()).await
+    }
+
+    async fn abort(&self) {
+        self.client.delete(&format!("{}?uploadId={}", self.target, self.id)).await;
+    }
+}
+
+async fn completes(gate: &Gate, whole: &str) -> f64 {
+    let metrics = gate.metrics().await.0;
+    metrics.get(&format!("hashgate_completes_total{{whole=\"{whole}\"}}")).copied().unwrap_or_default()
+}
+
+/// In every order of three parts, and all at once, in both modes.
+#[tokio::test]
+async fn a_listed_whole_is_refused_in_every_order_of_its_parts() {
+    for store in stores().await {
+        let (parts, whole) = object(3);
+        for mode in Mode::BOTH {
+            let room = store.room("parts").await;
+            let gate = gate(&store).list("sample", [whole.sha1()]).mode(mode).start().await;
+            for order in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1], [0, 0, 0]] {
+                let target = format!("/{room}/{}{}{}", order[0], order[1], order[2]);
+                let upload = Upload::create(&gate.client(), &target).await;
+                let mut etags = Vec::new();
+                if order[0] == 0 {
+                    let put = |number: usize| upload.put(number, &parts[number - 1]);
+                    let (one, two, three) = tokio::join!(put(1), put(2), put(3));
+                    etags.extend([one, two, three]);
+                } else {
+                    for number in order {
+                        etags.push(upload.put(number, &parts[number - 1]).await);
+                    }
+                }
+                for _ in 0..2 {
+                    assert_refused(&upload.complete(&etags).await);
+                }
+                assert_absent(&store, &target).await;
+                // A shorter object of the same parts is not the listed one. Ceph RGW takes all parts or none.
+                if order == [1, 2, 3] && store.name != "rgw" {
+                    etags.sort();
+                    let answer = upload.complete(&etags[..2]).await;
+                    assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
+                    let shorter: Vec<u8> = parts[..2].iter().flat_map(|part| part.bytes()).collect();
+                    assert_stored_exactly(&store, &target, &shorter, None).await;
+                } else {
+                    upload.abort().await;
+                }
+            }
+            assert_eq!(completes(&gate, "unknown").await, 0.0);
+            gate.stop().await;
+        }
+    }
+}
+
+/// Clean objects arrive byte for byte with the ETag that a direct upload in the same parts gets, from every form of part.
+#[tokio::test]
+async fn a_clean_whole_is_stored_as_directly() {
+    for store in stores().await {
+        let (parts, whole) = object(3);
+        let room = store.room("parts").await;
+        let gate = gate(&store).start().await;
+        let direct = Upload::create(&store.client(), &format!("/{room}/direct")).await;
+        let mut etags = Vec::new();
+        for (n, part) in parts.iter().enumerate() {
+            etags.push(direct.put(n + 1, part).await);
+        }
+        assert_eq!(direct.complete(&etags).await.status, 200);
+        let expected = store.client().head(&format!("/{room}/direct")).await;
+        for form in [Form::RawUnsigned, Form::Presigned, Form::SignedChunks, Form::UnsignedTrailer, Form::Expect100] {
+            let target = format!("/{room}/{form:?}");
+            let upload = Upload::create(&gate.client(), &target).await;
+            let mut etags = Vec::new();
+            for (n, part) in parts.iter().enumerate().rev() {
+                let answer = upload.part(n + 1, form, part).await;
+                // A store may not take this form from anybody.
+                if answer.status != 200 {
+                    let directly = Upload { client: store.client(), ..upload };
+                    assert_eq!(directly.part(n + 1, form, part).await.status, answer.status, "{}", store.name);
+                    etags.clear();
+                    directly.abort().await;
+                    break;
+                }
+                etags.push((n + 1, answer.header("etag").expect("an ETag").to_owned()));
+                if n == 0 {
+                    let answer = upload.complete(&etags).await;
+                    assert_eq!(answer.status, 200, "{} {form:?}: {answer:?}", store.name);
+                    assert_stored_exactly(&store, &target, &whole.bytes(), expected.header("etag")).await;
+                    break;
+                }
+            }
+        }
+        gate.stop().await;
+    }
+}
+
+/// A part that is sent again: the same bytes change nothing; other bytes make what follows unknown until it comes again;
+/// what was listed stays refused, and what is not known is refused as unknown, never let through.
+#[tokio::test]
+async fn parts_that_are_sent_again() {
+    for store in stores().await {
+        let (parts, whole) = object(3);
+        let room = store.room("again").await;
+        let gate = gate(&store).list("sample", [whole.sha256()]).start().await;
+        let target = format!("/{room}/k");
+        let upload = Upload::create(&gate.client(), &target).await;
+        let other = Payload::random(77, PART);
+        let mut etags =
+            vec![upload.put(1, &other).await, upload.put(2, &parts[1]).await, upload.put(3, &parts[2]).await];
+        // Now it is the listed object, and nobody has hashed it as such.
+        etags[0] = upload.put(1, &parts[0]).await;
+        let answer = upload.complete(&etags).await;
+        assert_eq!((answer.status, answer.code().as_str()), (501, "NotImplemented"), "{}: {answer:?}", store.name);
+        for (n, part) in parts.iter().enumerate() {
+            etags[n] = upload.put(n + 1, part).await;
+        }
+        assert_refused(&upload.complete(&etags).await);
+        assert_absent(&store, &target).await;
+        assert_eq!(completes(&gate, "unknown").await, 1.0);
+        upload.abort().await;
+        gate.stop().await;
+    }
+}
+
+/// The gate is stopped and started between any two parts; what it knew, it still knows.
+#[tokio::test]
+async fn a_restart_between_parts() {
+    for store in stores().await {
+        let (parts, whole) = object(3);
+        let room = store.room("restart").await;
+        let mut gate = gate(&store).list("sample", [whole.md5()]).start().await;
+        for (name, listed) in [("listed", true), ("clean", false)] {
+            let target = format!("/{room}/{name}");
+            let mut upload = Upload::create(&gate.client(), &target).await;
+            let mut etags = Vec::new();
+            for (n, part) in parts.iter().enumerate() {
+                let part = if listed || n < 2 { part } else { &parts[1] };
+                etags.push(upload.put(n + 1, part).await);
+                gate = gate.restart().await;
+                upload.client = gate.client();
+            }
+            let answer = upload.complete(&etags).await;
+            if listed {
+                assert_refused(&answer);
+                assert_absent(&store, &target).await;
+                upload.abort().await;
+            } else {
+                assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
+            }
+        }
+        assert_eq!(completes(&gate, "unknown").await, 0.0);
+        gate.stop().await;
+    }
+}
+
+/// An early part for which there is no room is told to come again, and only that one; with room on disk it is kept there.
+#[tokio::test]
+async fn room_for_early_parts() {
+    for store in stores().await {
+        let (parts, _) = object(3);
+        let room = store.room("room").await;
+        for (yaml, early) in [
+            ("multipart: { spool_memory: 0, spool_disk: 0, spool_wait: 100ms }", 503),
+            ("multipart: { spool_memory: 0 }", 200),
+        ] {
+            let gate = gate(&store).yaml(yaml).start().await;
+            let upload = Upload::create(&gate.client(), &format!("/{room}/{early}")).await;
+            let answer = upload.part(2, Form::RawSigned, &parts[1]).await;
+            assert_eq!(answer.status, early, "{}: {answer:?}", store.name);
+            if early == 503 {
+                assert_eq!(answer.code(), "SlowDown");
+            } else {
+                let used = gate.metrics().await.0["hashgate_spool_bytes{place=\"disk\"}"];
+                assert_eq!(used, parts[1].len() as f64);
+            }
+            let mut etags = Vec::new();
+            for (n, part) in parts.iter().enumerate() {
+                etags.push(upload.put(n + 1, part).await);
+            }
+            let answer = upload.complete(&etags).await;
+            assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
+            let metrics = gate.metrics().await;
+            assert_eq!(metrics.sum("hashgate_spool_bytes"), 0.0);
+            gate.stop().await;
+        }
+    }
+}
+
+/// Several Completes at once, and an Abort in the middle of one: never the listed object, and nothing hangs.
+#[tokio::test]
+async fn completes_and_aborts_at_once() {
+    for store in stores().await {
+        let (parts, whole) = object(2);
+        let room = store.room("once").await;
+        let gate = gate(&store).list("sample", [whole.sha256()]).start().await;
+        for (name, last) in [("listed", &parts[1]), ("clean", &Payload::random(9, 500))] {
+            let target = format!("/{room}/{name}");
+            let upload = Upload::create(&gate.client(), &target).await;
+            let etags = [upload.put(1, &parts[0]).await, upload.put(2, last).await];
+            let again = async {
+                // The same bytes, at the very moment.
+                upload.part(1, Form::RawSigned, &parts[0]).await
+            };
+            let (one, two, _, ()) =
+                tokio::join!(upload.complete(&etags), upload.complete(&etags), again, upload.abort());
+            for answer in [one, two] {
+                if name == "listed" {
+                    assert!(matches!(answer.status, 403 | 404 | 501), "{}: {answer:?}", store.name);
+                } else {
+                    assert!(answer.status == 200 || (400..=501).contains(&answer.status), "{}: {answer:?}", store.name);
+                }
+            }
+            if name == "listed" {
+                assert_absent(&store, &target).await;
+            }
+        }
+        gate.quiet().await;
+        gate.stop().await;
+    }
+}
+
+/// With credentials of its own the gate aborts a listed upload, so that its parts go; the answer stays what it was.
+#[tokio::test]
+async fn a_listed_upload_is_aborted_at_the_store() {
+    for store in stores().await {
+        let (parts, whole) = object(2);
+        let room = store.room("abort").await;
+        let gate = gate(&store)
+            .list("sample", [whole.sha256()])
+            .yaml(&format!(
+                "origin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+                store.access_key, store.secret_key
+            ))
+            .start()
+            .await;
+        let target = format!("/{room}/k");
+        let upload = Upload::create(&gate.client(), &target).await;
+        let etags = [upload.put(1, &parts[0]).await, upload.put(2, &parts[1]).await];
+        for _ in 0..2 {
+            assert_refused(&upload.complete(&etags).await);
+        }
+        let left = store.client().get(&format!("{target}?uploadId={}", upload.id)).await;
+        // The embedded store lists no part where others know no upload.
+        assert!(left.status == 404 || left.elements("Part").is_empty(), "{}: {left:?}", store.name);
+        gate.stop().await;
+    }
+}
+
+/// Parts that this gate has not seen, ETags that are not the store's, numbers out of order, and no part at all.
+#[tokio::test]
+async fn what_is_not_known_is_not_completed() {
+    for store in stores().await {
+        let (parts, _) = object(2);
+        let room = store.room("unknown").await;
+        let gate = gate(&store).start().await;
+        let target = format!("/{room}/k");
+        let mut upload = Upload::create(&gate.client(), &target).await;
+        let one = upload.put(1, &parts[0]).await;
+        upload.client = store.client();
+        let two = upload.put(2, &parts[1]).await;
+        upload.client = gate.client();
+        for (named, status) in [
+            (vec![one.clone(), two.clone()], 501),
+            (vec![two.clone()], 501),
+            (vec![(1, "\"00112233445566778899aabbccddeeff\"".to_owned())], 501),
+            (vec![], 400),
+        ] {
+            let answer = upload.complete(&named).await;
+            assert_eq!(answer.status, status, "{} {named:?}: {answer:?}", store.name);
+        }
+        assert_absent(&store, &target).await;
+        assert_eq!(completes(&gate, "unknown").await, 3.0);
+        upload.abort().await;
+        gate.stop().await;
+    }
+}
+
+/// Many parts at once, as transfer managers send them, in rounds of whatever order comes of it.
+#[tokio::test]
+async fn a_transfer_managers_day() {
+    for store in stores().await {
+        let count = 12;
+        let room = store.room("many").await;
+        let parts: Vec<Payload> = (0..count).map(|n| Payload::random(100 + n, PART)).collect();
+        let whole: Vec<u8> = parts.iter().flat_map(|part| part.bytes()).collect();
+        let bad = Payload::from(whole.clone());
+        for listed in [false, true] {
+            let list = if listed { bad.sha256() } else { bad.md5().replace('a', "b") };
+            let gate = gate(&store).list("sample", [list]).start().await;
+            let target = format!("/{room}/{listed}");
+            let upload = std::sync::Arc::new(Upload::create(&gate.client(), &target).await);
+            let (mut running, mut etags) = (JoinSet::new(), Vec::new());
+            for (n, part) in parts.iter().cloned().enumerate() {
+                let upload = upload.clone();
+                running.spawn(async move { upload.put(n + 1, &part).await });
+                if running.len() >= 10 {
+                    etags.push(running.join_next().await.expect("some").expect("no panic"));
+                }
+            }
+            while let Some(etag) = running.join_next().await {
+                etags.push(etag.expect("no panic"));
+            }
+            let answer = upload.complete(&etags).await;
+            if listed {
+                assert_refused(&answer);
+                assert_absent(&store, &target).await;
+                upload.abort().await;
+            } else {
+                assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
+                assert_stored_exactly(&store, &target, &whole, None).await;
+            }
+            assert_eq!(completes(&gate, "unknown").await, 0.0);
+            gate.stop().await;
+        }
+    }
+}
