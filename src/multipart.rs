@@ -1,9 +1,9 @@
 //! The story of an object that comes in parts.
 //!
-//! Each part is an upload of its own: hashed, held, looked up by itself. Beside that its bytes go into the [`chain`]: the
-//! digest states behind part 1, 2, 3 and so on. A part that comes before its predecessor is kept in the [`spool`] until
+//! Each part is an upload of its own: hashed, held, looked up by itself. Beside that its bytes go into the `chain`: the
+//! digest states behind part 1, 2, 3 and so on. A part that comes before its predecessor is kept in the `spool` until
 //! the chain has reached it; where there is no room the client waits, and then gets 503 SlowDown for that part alone. The
-//! chain goes on when the store has taken the part, and the [`journal`] keeps it over a restart. A Complete is let
+//! chain goes on when the store has taken the part, and the `journal` keeps it over a restart. A Complete is let
 //! through when the chain covers exactly the parts and ETags that it names, and the digest of the whole is on no list.
 //!
 //! Between the release of a part and the store's answer nobody knows which bytes the store has; so a Complete waits for
