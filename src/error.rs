@@ -25,6 +25,10 @@ pub enum Failure {
     Complete(CompleteError),
     /// A CompleteMultipartUpload whose whole nobody hashed.
     Unverifiable,
+    /// The object is being read back.
+    ReadBack,
+    /// The job of reading an object back cannot be written down.
+    ReadBackBroken,
     /// No room for a part that came before its predecessor.
     PartTooEarly,
     /// On a list, and refused by policy.
@@ -97,8 +101,10 @@ impl Failure {
                 "The parts of this upload are not all known to this gateway. Please upload them again.".to_owned(),
             ),
             Failure::Listed => (Code::AccessDenied, Code::AccessDenied.message().to_owned()),
-            Failure::RefusalRate | Failure::PartTooEarly => (Code::SlowDown, Code::SlowDown.message().to_owned()),
-            Failure::Undecidable(_) | Failure::AuditBroken | Failure::Origin(_) => {
+            Failure::RefusalRate | Failure::PartTooEarly | Failure::ReadBack => {
+                (Code::SlowDown, Code::SlowDown.message().to_owned())
+            }
+            Failure::Undecidable(_) | Failure::AuditBroken | Failure::ReadBackBroken | Failure::Origin(_) => {
                 (Code::ServiceUnavailable, Code::ServiceUnavailable.message().to_owned())
             }
             Failure::EarlyCommit | Failure::PastTheGate => {
@@ -112,6 +118,7 @@ impl Failure {
     pub fn outcome(&self) -> Outcome {
         match self {
             Failure::Refused(_) | Failure::Unverifiable | Failure::PartTooEarly => Outcome::Refused,
+            Failure::ReadBack | Failure::ReadBackBroken => Outcome::Undecidable,
             Failure::Unauthenticated(_) | Failure::Body(InspectError::Signature(_)) => Outcome::Unauthenticated,
             Failure::Body(InspectError::ClientGone) => Outcome::ClientGone,
             Failure::Body(InspectError::Slow(_)) => Outcome::ClientSlow,
@@ -141,6 +148,8 @@ impl Failure {
             Failure::Complete(CompleteError::Malformed) => "malformed_xml",
             Failure::Complete(CompleteError::Order) => "part_order",
             Failure::PartTooEarly => "part_too_early",
+            Failure::ReadBack => "read_back_pending",
+            Failure::ReadBackBroken => "read_back_broken",
             Failure::Unverifiable => "multipart_unverifiable",
             Failure::Listed => "listed",
             Failure::Undecidable(Undecidable::ListTooOld) => "list_too_old",

@@ -1,6 +1,6 @@
 //! What every request shares.
 
-use crate::act::Refusals;
+use crate::act::{ReadBacks, Refusals};
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
 use crate::decide::Finding;
@@ -30,11 +30,19 @@ pub struct Gate {
     pub refusals: Refusals,
     /// Uploads that come in parts.
     pub multipart: Arc<Multipart>,
+    /// Objects that are being read back.
+    pub read_backs: ReadBacks,
 }
 
 impl Gate {
     /// Puts the parts together.
-    pub fn new(settings: Settings, origin: Arc<Origin>, multipart: Arc<Multipart>, sinks: Sinks) -> Gate {
+    pub fn new(
+        settings: Settings,
+        origin: Arc<Origin>,
+        multipart: Arc<Multipart>,
+        read_backs: ReadBacks,
+        sinks: Sinks,
+    ) -> Gate {
         Gate {
             rules: Rules::new(&settings),
             authenticator: Authenticator::new(&settings.authentication, settings.origin.region.as_deref()),
@@ -42,6 +50,7 @@ impl Gate {
             refusals: Refusals::new(settings.limits.refusals_per_minute),
             origin,
             multipart,
+            read_backs,
             sinks,
             settings,
         }

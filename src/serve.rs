@@ -1,5 +1,6 @@
 //! Starting a gate, reloading it, stopping it.
 
+use crate::act::{ReadBacks, read_back};
 use crate::admin;
 use crate::config::settings::Settings;
 use crate::forward::{Origin, RootsError};
@@ -58,6 +59,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new(Registry::new())?;
     let audit = Arc::new(Audit::open(&settings.state_dir)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
+    let read_backs = ReadBacks::open(&settings.state_dir)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
     let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
     let bind = async |key, address| {
@@ -67,7 +69,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
     let admin_settings = settings.admin.clone();
-    let gate = Arc::new(Gate::new(settings, origin, multipart, Sinks { metrics, audit, lists }));
+    let gate = Arc::new(Gate::new(settings, origin, multipart, read_backs, Sinks { metrics, audit, lists }));
+
+    // Before the first client: keys whose object nobody has looked up are shut.
+    read_back::resume(&gate)?;
 
     let (stopping, stop) = watch::channel(false);
     let mut tasks = Vec::new();
@@ -127,6 +132,7 @@ impl Running {
     /// Accepts no more, waits for the requests in flight, at most `limits.drain_timeout`, and ends.
     pub async fn stop(self) {
         self.stopping.send_replace(true);
+        self.gate.read_backs.stop();
         for task in self.tasks {
             if let Err(error) = task.await {
                 tracing::error!("a task ended badly: {error}");

@@ -3,11 +3,11 @@
 //! Open a record; find what is asked; find the caller; wrap the body so that it is hashed; forward all but the end; ask
 //! for the verdict; release or reject; close the record; answer.
 
-use crate::act;
+use crate::act::{self, Place, read_back};
 use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
-use crate::decide::{self, Finding, Subject, Verdict, Why};
+use crate::decide::{self, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, buffered, release};
@@ -20,16 +20,18 @@ use crate::route::Errand;
 use crate::s3::authorization;
 use crate::s3::complete::{self, part_number};
 use crate::s3::head::Head;
+use crate::s3::target::copy_source;
 use http::header::ETAG;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Serves one request of the client at `peer`.
-pub async fn serve(gate: &Gate, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
+pub async fn serve(gate: &Arc<Gate>, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
     let mut record = Record::open(gate.sinks.clone(), peer);
     let (parts, body) = request.into_parts();
     let host = Head::of(&parts).header("host").unwrap_or_default().to_owned();
@@ -45,7 +47,7 @@ pub async fn serve(gate: &Gate, peer: SocketAddr, request: Request<Incoming>) ->
 }
 
 async fn attempt(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     peer: SocketAddr,
     record: &mut Record,
     parts: Parts,
@@ -63,6 +65,11 @@ async fn attempt(
 
     let mut origin_head = OriginHead::of_client(parts.clone(), peer.ip());
     let reframe = gate.resigning.apply(&mut origin_head, &errand, &caller, now);
+    let names = errand.target.names(head.path);
+    let source = head.effective("x-amz-copy-source").map(|source| copy_source(&source));
+    if gate.read_backs.is_shut(&names) || source.is_some_and(|source| gate.read_backs.is_shut(&[source])) {
+        return Err(Failure::ReadBack);
+    }
     let upload = UploadId::of(head, &errand);
     if !has_body && !errand.operation.is_upload() {
         return relay::relay(gate, record, &errand, upload, origin_head).await;
@@ -108,13 +115,23 @@ async fn attempt(
     let mut finding = gate.look_up(&digests);
     let mut assembling = None;
     if let Role::Complete(id, xml) = &role {
-        let (completing, whole) = assemble(gate, record, id, xml).await?;
-        finding = finding.and(whole);
+        let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
+        if let Some(whole) = completing.whole {
+            gate.sinks.metrics.complete("chained");
+            record.assembled(whole);
+            finding = finding.and(gate.look_up(&whole));
+        }
         assembling = Some(completing);
     }
     match decide::verdict(finding, &subject(&errand, &caller), &gate.settings.policy) {
         Verdict::Forward(clear, why) => {
             record.decided(&why);
+            let read_back = match &assembling {
+                Some(Completing { whole: None, .. }) => {
+                    unverifiable(gate, record, &parts, names, subject(&errand, &caller)).await?
+                }
+                _ => None,
+            };
             let releasing = match role {
                 Role::Part(part) => Some(part.releasing(&digests).await),
                 _ => None,
@@ -124,6 +141,14 @@ async fn attempt(
             if let Some(releasing) = releasing {
                 releasing.answered(stored_etag(&answer)).await;
             }
+            let answer = match read_back {
+                Some(pending) if answer.status().is_success() => pending.answer(answer),
+                Some(pending) => {
+                    pending.refused(answer.status());
+                    answer
+                }
+                None => answer,
+            };
             // A store may say 200 long before it has put the parts together.
             Ok(answer.map(|body| body.keeping(assembling)))
         }
@@ -138,28 +163,35 @@ async fn attempt(
     }
 }
 
-/// What the lists say of the whole object that a Complete names. No part of the upload is released while the first value
-/// lives.
-async fn assemble(
-    gate: &Gate,
-    record: &mut Record,
-    id: &UploadId,
-    xml: &[u8],
-) -> Result<(Completing, Finding), Failure> {
-    let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
-    let Some(whole) = completing.whole else {
+/// A Complete whose whole nobody has hashed: refused, let through, or read when it is there. In that case its key is shut
+/// from now on.
+async fn unverifiable(
+    gate: &Arc<Gate>,
+    record: &Record,
+    parts: &Parts,
+    names: Vec<String>,
+    subject: Subject,
+) -> Result<Option<read_back::Pending>, Failure> {
+    let setting = gate.settings.multipart.unverifiable;
+    if setting == Unverifiable::Allow {
         gate.sinks.metrics.complete("unknown");
-        return match gate.settings.multipart.unverifiable {
-            Unverifiable::Refuse => Err(Failure::Unverifiable),
-            Unverifiable::Allow => {
-                record.waived("multipart_unverifiable");
-                Ok((completing, Finding::Unlisted))
-            }
-        };
+        record.waived("multipart_unverifiable");
+        return Ok(None);
+    }
+    let bucket = subject.buckets.first().cloned().unwrap_or_default();
+    let (Some(place), true) = (Place::of(parts), read_back::is_possible(gate, parts, &bucket).await) else {
+        gate.sinks.metrics.complete("unknown");
+        return Err(Failure::Unverifiable);
     };
-    gate.sinks.metrics.complete("chained");
-    record.assembled(whole);
-    Ok((completing, gate.look_up(&whole)))
+    gate.sinks.metrics.complete("read_back");
+    record.waived("multipart_read_back");
+    let job = read_back::Job { place, names, subject, request: record.id().to_owned() };
+    let gate = gate.clone();
+    let begun = tokio::task::spawn_blocking(move || read_back::begin(&gate, job)).await;
+    match begun {
+        Ok(Ok(pending)) => Ok(Some(pending)),
+        _ => Err(Failure::ReadBackBroken),
+    }
 }
 
 /// The ETag of an answer by which the origin took an upload.

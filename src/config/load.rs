@@ -53,6 +53,9 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     root.later("quarantine");
     let (origin, authentication) = (origin?, authentication);
     check_together(&root, &origin, &authentication);
+    if multipart.unverifiable == Unverifiable::ReadBack && origin.credentials.is_none() {
+        root.complain("origin.credentials", "are needed for multipart.unverifiable: read-back");
+    }
     root.end();
     Some(Settings { listen: listen?, admin, state_dir, origin, authentication, lists, policy, multipart, limits, log })
 }
@@ -307,9 +310,10 @@ fn policy(mut section: Section, lists: &[ListSource]) -> Policy {
 
 fn multipart(mut section: Section) -> Multipart {
     let default = Multipart::default();
-    let words = [("refuse", Unverifiable::Refuse), ("allow", Unverifiable::Allow)];
+    let words =
+        [("refuse", Unverifiable::Refuse), ("read-back", Unverifiable::ReadBack), ("allow", Unverifiable::Allow)];
     let multipart = Multipart {
-        unverifiable: section.word("unverifiable", &words, &["read-back"]).unwrap_or(default.unverifiable),
+        unverifiable: section.word("unverifiable", &words, &[]).unwrap_or(default.unverifiable),
         spool_memory: section.size_or_none("spool_memory").unwrap_or(default.spool_memory),
         spool_disk: section.size_or_none("spool_disk").unwrap_or(default.spool_disk),
         spool_wait: section.duration("spool_wait").unwrap_or(default.spool_wait),

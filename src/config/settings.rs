@@ -206,9 +206,12 @@ impl Default for Multipart {
 /// `multipart.unverifiable:`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unverifiable {
-    /// A Complete of more than one part, and a copied part, are refused.
+    /// Refused.
     Refuse,
-    /// They are let through, and counted: an evasion by splitting is open.
+    /// Let through, read at once with the gate's own credentials, and removed where it is listed. Until the verdict every
+    /// request on its key is told to come again.
+    ReadBack,
+    /// Let through, and counted: an evasion by splitting is open.
     Allow,
 }
 

@@ -38,7 +38,7 @@ lists:
   - { name: 'a b', source: x, category: baseline, refresh: 5 }
   - { source: 'https://x/y', kind: known-good, formt: text }
 policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { list: other } ] }
-multipart: { unverifiable: read-back }
+multipart: { unverifiable: readback }
 limits: { idle_timeout: soon, drain: 0 }
 quarantine: { bucket: q }
 list_key: hashgate.key
@@ -63,7 +63,7 @@ extra: 1
         "policy.on_unavailable: `allow-and-recheck` is not supported",
         "policy.rules[0].list: there is no list `other`",
         "policy.rules[0].action: is needed",
-        "multipart.unverifiable: `read-back` is not supported",
+        "multipart.unverifiable: `readback`",
         "limits.idle_timeout: `soon`",
         "limits.drain: `0`",
         "quarantine: is not supported by this version yet",

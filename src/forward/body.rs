@@ -86,6 +86,8 @@ enum Source {
     Whole(Full<Bytes>),
     /// Coming from the origin.
     Streaming(Streaming),
+    /// Coming from a task of ours; it ends when the sender is dropped.
+    Channel(mpsc::Receiver<Bytes>),
 }
 
 struct Streaming {
@@ -106,6 +108,19 @@ impl AnswerBody {
     /// An answer that was read whole.
     pub fn whole(body: Bytes) -> AnswerBody {
         AnswerBody { source: Source::Whole(Full::new(body)), companion: None }
+    }
+
+    /// An answer that a task of ours sends, piece by piece.
+    pub fn channel(pieces: mpsc::Receiver<Bytes>) -> AnswerBody {
+        AnswerBody { source: Source::Channel(pieces), companion: None }
+    }
+
+    /// All of a body that was read whole by [`buffered`]; an error for any other.
+    pub async fn collect_short(self) -> Result<Bytes, OriginError> {
+        match self.source {
+            Source::Whole(whole) => Ok(whole.into_inner().unwrap_or_default()),
+            _ => Err(OriginError::Broken("its answer was not read whole".into())),
+        }
     }
 
     /// Keeps something alive until the answer has ended.
@@ -136,6 +151,7 @@ impl Body for AnswerBody {
                 pin!(whole).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
             }
             Source::Streaming(streaming) => streaming.poll(cx),
+            Source::Channel(pieces) => pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
         };
         if matches!(frame, Poll::Ready(None)) {
             this.companion = None;
@@ -147,6 +163,7 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Whole(whole) => whole.is_end_stream(),
             Source::Streaming(streaming) => streaming.body.is_end_stream(),
+            Source::Channel(_) => false,
         }
     }
 
@@ -154,6 +171,7 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Whole(whole) => whole.size_hint(),
             Source::Streaming(streaming) => streaming.body.size_hint(),
+            Source::Channel(_) => SizeHint::default(),
         }
     }
 }

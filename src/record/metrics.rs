@@ -38,7 +38,7 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     (
         "hashgate_completes_total",
         &["whole"],
-        "Completes of uploads in parts, by whether the digest of the whole object was known: chained, or unknown.",
+        "Completes of uploads in parts, by how the whole object was known: chained, read back, or unknown.",
     ),
     ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
     ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),
@@ -138,13 +138,13 @@ impl Metrics {
             registry: registry.clone(),
         };
         // Alerts on these need a 0 to rise from.
-        for setting in ["observe", "multipart_unverifiable"] {
+        for setting in ["observe", "multipart_read_back", "multipart_unverifiable"] {
             inner.waived.with_label_values(&[setting]);
         }
         for way in ["chained", "spooled", "unknown"] {
             inner.parts.with_label_values(&[way]);
         }
-        for whole in ["chained", "unknown"] {
+        for whole in ["chained", "read_back", "unknown"] {
             inner.completes.with_label_values(&[whole]);
         }
         for kind in ["parse", "timeout", "tls", "proxy_protocol", "io"] {
@@ -234,7 +234,7 @@ impl Metrics {
         self.0.answers.inc_by(bytes as u64);
     }
 
-    pub(super) fn matched(&self, list: &str, action: &'static str) {
+    pub(crate) fn matched(&self, list: &str, action: &'static str) {
         self.0.matches.with_label_values(&[list, action]).inc();
     }
 
@@ -246,7 +246,7 @@ impl Metrics {
         self.0.early_commits.inc();
     }
 
-    pub(super) fn audit_failure(&self) {
+    pub(crate) fn audit_failure(&self) {
         self.0.audit_failures.inc();
     }
 }

@@ -91,6 +91,27 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The object's name with its bucket, in every way in which the request can be read. Empty segments are left out:
+    /// some stores do that, and two names that are one there must not differ here. `path` is raw.
+    pub fn names(&self, path: &str) -> Vec<String> {
+        let plain = |name: &str| name.split('/').filter(|segment| !segment.is_empty()).collect::<Vec<_>>().join("/");
+        let path = decode(path);
+        let mut names = vec![plain(&path)];
+        if !self.path_style_only {
+            names.extend(self.readings.iter().map(|bucket| plain(&format!("{bucket}/{path}"))));
+        }
+        names
+    }
+}
+
+/// The name of the object that a copy is made from, with its bucket: `x-amz-copy-source`, decoded, without its version
+/// and its empty segments.
+pub fn copy_source(value: &str) -> String {
+    let value = decode(value.split('?').next().unwrap_or(value));
+    value.split('/').filter(|segment| !segment.is_empty()).collect::<Vec<_>>().join("/")
+}
+
 /// Checks what two parsers of a path could read differently. `path` is raw.
 pub fn check_path(path: &str) -> Result<(), PathError> {
     let bytes = path.as_bytes();
@@ -159,6 +180,15 @@ mod tests {
         assert_eq!(read("b.other.test", "/k/x"), expect("k", "x", &["k", "b", "b.other", "b.other.test"]));
         assert_eq!(read("127.0.0.1", "/"), expect("", "", &[]));
         assert_eq!(read("127.0.0.1", "//k"), expect("", "k", &[]));
+    }
+
+    #[test]
+    fn names_of_objects() {
+        let names = |host: &str, path: &str| Target::read(host, path, &["s3.example.test".to_owned()]).names(path);
+        assert_eq!(names("127.0.0.1", "//b/k%2F%41//x/"), ["b/k/A/x"]);
+        assert_eq!(names("b.s3.example.test", "/k/x"), ["k/x", "b/k/x", "k/k/x"]);
+        assert_eq!(copy_source("/b/k%20%2Fx?versionId=3"), "b/k /x");
+        assert_eq!(copy_source("b//k"), "b/k");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod origins_multipart;
 mod origins_refusals;
 mod origins_vanish;
 mod promises;
+mod read_back;
 mod relay;
 mod secrecy;
 mod support;

@@ -366,3 +366,46 @@ async fn a_transfer_managers_day() {
         }
     }
 }
+
+/// What is not known is read when it is there, where the setting says so: a listed whole is gone before its client hears
+/// of it, any other stays.
+#[tokio::test]
+async fn what_is_not_known_is_read_back() {
+    for store in stores().await {
+        let (parts, whole) = object(2);
+        let room = store.room("back").await;
+        let gate = gate(&store)
+            .list("sample", [whole.sha256()])
+            .yaml(&format!(
+                "multipart: {{ unverifiable: read-back }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+                store.access_key, store.secret_key
+            ))
+            .start()
+            .await;
+        for (name, last) in [("listed", &parts[1]), ("clean", &Payload::random(9, 500))] {
+            let target = format!("/{room}/{name}");
+            let upload = Upload::create(&gate.client(), &target).await;
+            let past = Upload { client: store.client(), target: target.clone(), id: upload.id.clone() };
+            let etags = [past.put(1, &parts[0]).await, upload.put(2, last).await];
+            let answer = upload.complete(&etags).await;
+            assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
+            assert!(answer.text().starts_with("<?xml"), "{answer:?}");
+            if name == "listed" {
+                assert_eq!(answer.code(), "AccessDenied", "{answer:?}");
+                assert_absent(&store, &target).await;
+                if room.versioned {
+                    let key = &target[room.bucket.len() + 2..];
+                    assert_eq!(store.client().list_versions(&room.bucket, key).await, 0, "{}", store.name);
+                }
+            } else {
+                assert!(answer.element("ETag").is_some(), "{}: {answer:?}", store.name);
+                let bytes = [parts[0].bytes(), last.bytes()].concat();
+                assert_stored_exactly(&store, &target, &bytes, None).await;
+            }
+        }
+        assert_eq!(completes(&gate, "read_back").await, 2.0);
+        gate.audit_line("what was removed", |line| line["operation"] == "ReadBack" && line["outcome"] == "removed")
+            .await;
+        gate.stop().await;
+    }
+}

@@ -1,0 +1,107 @@
+//! Requests of the gate's own, with `origin.credentials`.
+
+use crate::forward::{AnswerBody, OriginHead};
+use crate::gate::Gate;
+use crate::s3::target::Target;
+use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
+use http::request::Parts;
+use http::{Method, Request, Response, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::net::{IpAddr, Ipv4Addr};
+use time::OffsetDateTime;
+
+/// SHA-256 of no bytes: the payload hash of a request without a body.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// An object at the origin, as a client addresses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The Host that the client sent.
+    pub host: String,
+    /// The raw path.
+    pub path: String,
+}
+
+impl Place {
+    /// That of a client's request; `None` where it names no Host.
+    pub fn of(parts: &Parts) -> Option<Place> {
+        let host = parts.headers.get(HOST)?.to_str().ok()?.to_owned();
+        Some(Place { host, path: parts.uri.path().to_owned() })
+    }
+}
+
+/// What one object is told from another under the same key by: its version, else its ETag.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The version, in a bucket that keeps them.
+    pub(super) version: Option<String>,
+    /// The ETag, with its quotes.
+    pub(super) etag: Option<String>,
+}
+
+impl Identity {
+    /// What an answer says that it is about.
+    pub(super) fn of(headers: &HeaderMap) -> Identity {
+        let text = |value: Option<&HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // `null` is the version of an object that was there before versions were kept.
+        let version = text(headers.get("x-amz-version-id"));
+        Identity { version, etag: text(headers.get(ETAG)) }
+    }
+}
+
+/// Sends a request without a body. `query` is raw, without its `?`. `None`: there are no credentials, or no answer.
+pub(super) async fn call(
+    gate: &Gate,
+    place: &Place,
+    method: Method,
+    query: &str,
+    header: Option<(HeaderName, &str)>,
+) -> Option<Response<AnswerBody>> {
+    let credentials = gate.settings.origin.credentials.as_ref()?;
+    let separator = if query.is_empty() { "" } else { "?" };
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = method;
+    parts.uri = format!("{}{separator}{query}", place.path).parse::<Uri>().ok()?;
+    parts.headers.insert(HOST, HeaderValue::try_from(&place.host).ok()?);
+    parts.headers.insert(CONTENT_LENGTH, 0.into());
+    if let Some((name, value)) = header {
+        parts.headers.insert(name, HeaderValue::try_from(value).ok()?);
+    }
+    let origin = &gate.settings.origin;
+    let region = origin.region.as_deref().unwrap_or("us-east-1");
+    let target = Target::read(&place.host, &place.path, &gate.settings.listen.base_domains);
+    let mut head = OriginHead::of_client(parts, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let now = OffsetDateTime::now_utc();
+    head.sign(EMPTY_SHA256, credentials, region, (origin.host_header, &origin.authority), &target, now);
+    gate.origin.send(head.bare()).await.ok()
+}
+
+/// The query that names a version, or nothing.
+pub(super) fn version_query(identity: &Identity) -> String {
+    let version = identity.version.as_deref().filter(|version| *version != "null");
+    version.map(|version| format!("versionId={}", encode(version))).unwrap_or_default()
+}
+
+/// Removes that very object: its version, or, without versions, what is under the key while its ETag is still that one.
+/// False where that could not be done.
+pub(super) async fn remove(gate: &Gate, place: &Place, identity: &Identity) -> bool {
+    let query = version_query(identity);
+    let removed = if query.is_empty() {
+        let Some(etag) = identity.etag.as_deref() else { return false };
+        match call(gate, place, Method::HEAD, "", None).await {
+            Some(head) if head.status() == 404 => return true,
+            Some(head) if Identity::of(head.headers()).etag.as_deref() == Some(etag) => {
+                call(gate, place, Method::DELETE, "", Some((IF_MATCH, etag))).await
+            }
+            _ => return false,
+        }
+    } else {
+        call(gate, place, Method::DELETE, &query, None).await
+    };
+    removed.is_some_and(|answer| answer.status().is_success() || answer.status() == 404)
+}
+
+/// A value for a query.
+pub(super) fn encode(value: &str) -> String {
+    utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,371 @@
+//! `multipart.unverifiable: read-back`: an object that nobody could hash on its way is read after it was put together,
+//! and removed where it is listed.
+//!
+//! From before the Complete is released until the verdict every request on the key, and every copy from it, is told to
+//! come again. What is under way is written down first, so that a restart takes it up again. It is never done with object
+//! lock, where nothing could be removed, or with a customer's key, where nothing could be read.
+
+use super::own::{self, Identity, Place};
+use crate::config::settings::Unverifiable;
+use crate::decide::{self, Subject, Verdict, Why};
+use crate::digest::{Digests, Hashing};
+use crate::forward::{AnswerBody, buffered};
+use crate::gate::Gate;
+use crate::s3::code::{Code, error_xml};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+const FOLDER: &str = "read-back";
+
+/// What is sent to a client that waits, and how often: clients take blanks before the document as S3 sends them.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client waits for a verdict at most; the key stays shut until there is one.
+const CLIENT_WAITS_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Between two attempts to read or remove.
+const RETRY: Duration = Duration::from_secs(5);
+
+const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// Keys that are being read back.
+pub struct ReadBacks {
+    dir: PathBuf,
+    /// Names of objects, each as often as it is being read back.
+    shut: Mutex<HashMap<String, usize>>,
+    stopping: watch::Sender<bool>,
+}
+
+/// One object that is to be read back.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Where it will be.
+    pub place: Place,
+    /// Its name in every way in which a request can be read; see [`Target::names`](crate::s3::target::Target::names).
+    pub names: Vec<String>,
+    /// For the rules.
+    pub subject: Subject,
+    /// Our id for the request.
+    pub request: String,
+}
+
+/// A job that is written down, and whose key is shut. Dropped before it was cancelled or run, it is run: the origin may
+/// have the object.
+pub struct Pending {
+    gate: Arc<Gate>,
+    job: Option<Job>,
+    file: PathBuf,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Clean,
+    Removed,
+}
+
+impl ReadBacks {
+    /// Opens the folder below the state folder, and makes it where it is not there.
+    ///
+    /// # Errors
+    /// The system's, with the path in question.
+    pub fn open(state_dir: &Path) -> io::Result<ReadBacks> {
+        let dir = state_dir.join(FOLDER);
+        fs::create_dir_all(&dir)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+        Ok(ReadBacks { dir, shut: Mutex::default(), stopping: watch::Sender::new(false) })
+    }
+
+    /// Whether one of these names is being read back.
+    pub fn is_shut(&self, names: &[String]) -> bool {
+        let shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        !shut.is_empty() && names.iter().any(|name| shut.contains_key(name))
+    }
+
+    /// Ends what is under way; the next start takes it up again.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until the next attempt. False where the gate ends instead.
+    async fn pause(&self) -> bool {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            // An error means that nobody is left who could say it: the same thing.
+            _ = stopping.wait_for(|stop| *stop) => false,
+            () = sleep(RETRY) => true,
+        }
+    }
+
+    fn shut(&self, names: &[String]) {
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            *shut.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    fn open_again(&self, names: &[String]) {
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if let Some(count) = shut.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    shut.remove(name);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an object may be read back: the setting says so, no customer's key is needed, and the bucket locks nothing.
+pub async fn is_possible(gate: &Gate, complete: &Parts, bucket: &str) -> bool {
+    let customer_key = complete.headers.keys().any(|name| name.as_str().contains("-encryption-customer-"));
+    if gate.settings.multipart.unverifiable != Unverifiable::ReadBack || customer_key {
+        return false;
+    }
+    let Some(place) = Place::of(complete) else { return false };
+    // In path style the bucket is the first segment; a bucket that the Host names is the path `/`.
+    let path = if place.path.trim_start_matches('/').starts_with(bucket) { format!("/{bucket}") } else { "/".into() };
+    let bucket = Place { path, ..place };
+    match own::call(gate, &bucket, Method::GET, "object-lock=", None).await {
+        Some(answer) if answer.status().is_success() => {
+            let Ok(answer) = buffered(answer).await else { return false };
+            let Ok(body) = answer.into_body().collect_short().await else { return false };
+            !String::from_utf8_lossy(&body).contains("Enabled")
+        }
+        // No such configuration, or a store that knows none.
+        Some(answer) => matches!(answer.status().as_u16(), 400 | 404 | 405 | 501),
+        None => false,
+    }
+}
+
+/// Shuts the key and writes the job down. It blocks for a write to the disk.
+///
+/// # Errors
+/// The system's; the key is open then.
+pub fn begin(gate: &Arc<Gate>, job: Job) -> io::Result<Pending> {
+    let file = gate.read_backs.dir.join(format!("{}.json", job.request));
+    let line = json!({
+        "host": job.place.host,
+        "path": job.place.path,
+        "names": job.names,
+        "buckets": job.subject.buckets,
+        "tenant": job.subject.tenant,
+        "request": job.request,
+    });
+    let mut written = File::create(&file)?;
+    written.write_all(line.to_string().as_bytes())?;
+    written.sync_all()?;
+    gate.read_backs.shut(&job.names);
+    Ok(Pending { gate: gate.clone(), job: Some(job), file })
+}
+
+/// Takes up what was under way when the gate ended. A file that cannot be read is kept, and named in the log.
+///
+/// # Errors
+/// The system's.
+pub fn resume(gate: &Arc<Gate>) -> io::Result<()> {
+    for entry in fs::read_dir(&gate.read_backs.dir)? {
+        let file = entry?.path();
+        match fs::read(&file).ok().and_then(|text| read(&text)) {
+            Some(job) => {
+                gate.read_backs.shut(&job.names);
+                drop(Pending { gate: gate.clone(), job: Some(job), file });
+            }
+            None => tracing::error!(
+                "{}: cannot be read; the object of an upload in parts may be there that nobody has looked up",
+                file.display()
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn read(text: &[u8]) -> Option<Job> {
+    let value: Value = serde_json::from_slice(text).ok()?;
+    let word = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+    let words = |key: &str| -> Option<Vec<String>> {
+        value.get(key)?.as_array()?.iter().map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    Some(Job {
+        place: Place { host: word("host")?, path: word("path")? },
+        names: words("names")?,
+        subject: Subject { buckets: words("buckets")?, tenant: word("tenant") },
+        request: word("request")?,
+    })
+}
+
+impl Pending {
+    /// The origin has no such object after all.
+    pub fn cancel(mut self) {
+        if let Some(job) = self.job.take() {
+            finish(&self.gate, &job, &self.file);
+        }
+    }
+
+    /// The origin refused the Complete. What it refuses it does not have; of an error of its own nobody knows.
+    pub fn refused(self, status: StatusCode) {
+        if status.is_client_error() {
+            self.cancel();
+        }
+    }
+
+    /// The answer for the client, which waits for the verdict. `complete` is the origin's answer, a success by its head.
+    pub fn answer(self, complete: Response<AnswerBody>) -> Response<AnswerBody> {
+        let (mut head, body) = complete.into_parts();
+        let (pieces, receiver) = mpsc::channel(1);
+        let answered = Response::from_parts(head.clone(), body);
+        tokio::spawn(async move {
+            // A client that does not wait changes nothing: the object is read all the same.
+            pieces.send(Bytes::from_static(DECLARATION.as_bytes())).await.ok();
+            let verdict = tokio::spawn(self.verdict(answered));
+            tokio::pin!(verdict);
+            let end = Box::pin(sleep(CLIENT_WAITS_MAX));
+            tokio::pin!(end);
+            let document = loop {
+                tokio::select! {
+                    document = &mut verdict => break document.unwrap_or_else(|_| failed("")),
+                    () = &mut end => break failed(""),
+                    () = sleep(PATIENCE) => { pieces.send(Bytes::from_static(b" ")).await.ok(); }
+                }
+            };
+            let document = document.strip_prefix(DECLARATION.trim_end()).unwrap_or(&document).to_owned();
+            pieces.send(document.into()).await.ok();
+        });
+        head.headers.remove(CONTENT_LENGTH);
+        head.headers.remove("transfer-encoding");
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        Response::from_parts(head, AnswerBody::channel(receiver))
+    }
+
+    /// Waits for the end of the origin's answer, reads the object, and gives the document for the client.
+    async fn verdict(mut self, complete: Response<AnswerBody>) -> String {
+        let identity = Identity { etag: None, ..Identity::of(complete.headers()) };
+        let document = match buffered(complete).await {
+            Ok(answer) => answer.into_body().collect_short().await.unwrap_or_default(),
+            // The drop of this reads the object: the origin may have it.
+            Err(_) => return failed(""),
+        };
+        let document = String::from_utf8_lossy(&document).trim_start().to_owned();
+        if document.contains("<Error>") {
+            self.cancel();
+            return document;
+        }
+        let Some(job) = self.job.take() else { return failed("") };
+        let Some(found) = run(&self.gate, &job, &identity).await else { return failed("") };
+        finish(&self.gate, &job, &self.file);
+        match found {
+            Found::Clean => document,
+            Found::Removed => {
+                error_xml(Code::AccessDenied, Code::AccessDenied.message(), &job.place.path, &job.request)
+            }
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some(job) = self.job.take() else { return };
+        let (gate, file) = (self.gate.clone(), self.file.clone());
+        tokio::spawn(async move {
+            if run(&gate, &job, &Identity::default()).await.is_some() {
+                finish(&gate, &job, &file);
+            }
+        });
+    }
+}
+
+/// Nothing is left to be done: opens the key.
+fn finish(gate: &Gate, job: &Job, file: &Path) {
+    // Removed first: a key that is open has nothing to be taken up again.
+    if let Err(error) = fs::remove_file(file) {
+        tracing::error!("{}: {error}", file.display());
+    }
+    gate.read_backs.open_again(&job.names);
+}
+
+fn failed(path: &str) -> String {
+    error_xml(Code::ServiceUnavailable, Code::ServiceUnavailable.message(), path, "")
+}
+
+/// Reads the object until there is a verdict, and removes it until it is gone. `None` where the gate ends before that.
+async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
+    let (identity, why) = loop {
+        match look(gate, job, identity).await {
+            Some((_, Verdict::Forward(_, why))) => {
+                written_down(gate, job, "clean", &why);
+                return Some(Found::Clean);
+            }
+            Some((identity, Verdict::Reject(why))) => break (identity, why),
+            Some((_, Verdict::Defer(_))) | None => {
+                tracing::warn!(request = job.request, "an object cannot be read back yet; its key stays shut");
+                if !gate.read_backs.pause().await {
+                    return None;
+                }
+            }
+        }
+    };
+    while !own::remove(gate, &job.place, &identity).await {
+        tracing::error!(request = job.request, "a listed object cannot be removed yet; its key stays shut");
+        if !gate.read_backs.pause().await {
+            return None;
+        }
+    }
+    written_down(gate, job, "removed", &why);
+    Some(Found::Removed)
+}
+
+/// What the lists say of the object; `None` where it could not be read. One that is gone is clean.
+async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<(Identity, Verdict)> {
+    let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
+    let found = Identity::of(answer.headers());
+    let finding = match answer.status().as_u16() {
+        200 => gate.look_up(&hash(gate, answer).await?),
+        404 => decide::Finding::Unlisted,
+        _ => return None,
+    };
+    Some((found, decide::verdict(finding, &job.subject, &gate.settings.policy)))
+}
+
+/// The digests of an answer's body.
+pub(super) async fn hash(gate: &Gate, answer: Response<AnswerBody>) -> Option<Digests> {
+    let mut hashing = Hashing::new(gate.algorithms());
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            hashing.update(&data);
+        }
+    }
+    Some(hashing.finish())
+}
+
+/// An audit line of its own: the request's is written already, or belongs to a process that is gone.
+fn written_down(gate: &Gate, job: &Job, outcome: &'static str, why: &Why) {
+    let labels = match why {
+        Why::Listed(labels) => labels.as_slice(),
+        Why::Unlisted => &[],
+    };
+    for label in labels {
+        gate.sinks.metrics.matched(&label.list, if outcome == "removed" { "reject" } else { "observe" });
+    }
+    let matched: Vec<Value> = labels.iter().map(|l| json!({ "list": l.list, "category": l.category })).collect();
+    tracing::info!(request = job.request, outcome, matched = !labels.is_empty(), "read back");
+    let line = json!({ "request": job.request, "operation": "ReadBack", "outcome": outcome, "matched": matched });
+    if let Value::Object(line) = line
+        && gate.sinks.audit.append(&line).is_err()
+    {
+        gate.sinks.metrics.audit_failure();
+    }
+}
