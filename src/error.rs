@@ -25,6 +25,8 @@ pub enum Failure {
     Complete(CompleteError),
     /// A CompleteMultipartUpload whose whole nobody hashed.
     Unverifiable,
+    /// A copy whose source nobody could read.
+    UnknownCopy,
     /// The object is being read back.
     ReadBack,
     /// The job of reading an object back cannot be written down.
@@ -100,6 +102,10 @@ impl Failure {
                 Code::NotImplemented,
                 "The parts of this upload are not all known to this gateway. Please upload them again.".to_owned(),
             ),
+            Failure::UnknownCopy => (
+                Code::NotImplemented,
+                "The source of this copy cannot be read by this gateway. Please upload its bytes instead.".to_owned(),
+            ),
             Failure::Listed => (Code::AccessDenied, Code::AccessDenied.message().to_owned()),
             Failure::RefusalRate | Failure::PartTooEarly | Failure::ReadBack => {
                 (Code::SlowDown, Code::SlowDown.message().to_owned())
@@ -117,7 +123,9 @@ impl Failure {
     /// How the record calls the end of the request.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Failure::Refused(_) | Failure::Unverifiable | Failure::PartTooEarly => Outcome::Refused,
+            Failure::Refused(_) | Failure::Unverifiable | Failure::UnknownCopy | Failure::PartTooEarly => {
+                Outcome::Refused
+            }
             Failure::ReadBack | Failure::ReadBackBroken => Outcome::Undecidable,
             Failure::Unauthenticated(_) | Failure::Body(InspectError::Signature(_)) => Outcome::Unauthenticated,
             Failure::Body(InspectError::ClientGone) => Outcome::ClientGone,
@@ -148,6 +156,7 @@ impl Failure {
             Failure::Complete(CompleteError::Malformed) => "malformed_xml",
             Failure::Complete(CompleteError::Order) => "part_order",
             Failure::PartTooEarly => "part_too_early",
+            Failure::UnknownCopy => "copy_unknown",
             Failure::ReadBack => "read_back_pending",
             Failure::ReadBackBroken => "read_back_broken",
             Failure::Unverifiable => "multipart_unverifiable",

@@ -20,6 +20,7 @@ pub mod answer;
 pub mod authenticate;
 pub mod cli;
 pub mod config;
+pub mod copying;
 pub mod decide;
 pub mod digest;
 pub mod error;

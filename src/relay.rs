@@ -4,22 +4,16 @@ use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginHead};
 use crate::gate::Gate;
 use crate::multipart::UploadId;
-use crate::record::Record;
 use crate::route::{Errand, Operation};
 use http::Response;
 
 /// Sends the request on; `upload` is the multipart upload that it names, if any. The answer streams: nothing of it is kept here.
 pub async fn relay(
     gate: &Gate,
-    record: &Record,
     errand: &Errand,
     upload: Option<UploadId>,
     head: OriginHead,
 ) -> Result<Response<AnswerBody>, Failure> {
-    if errand.operation == Operation::UploadPartCopy {
-        // Routed here only where the setting allows it.
-        record.waived("multipart_unverifiable");
-    }
     let answer = gate.origin.send(head.bare()).await?;
     if let (Operation::AbortMultipartUpload, Some(upload)) = (errand.operation, upload)
         && answer.status().is_success()

@@ -7,6 +7,7 @@ use crate::act::{self, Place, read_back};
 use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
+use crate::copying;
 use crate::decide::{self, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
@@ -16,7 +17,7 @@ use crate::inspect::{Inspection, Pace};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::Record;
 use crate::relay;
-use crate::route::Errand;
+use crate::route::{Errand, Operation};
 use crate::s3::authorization;
 use crate::s3::complete::{self, part_number};
 use crate::s3::head::Head;
@@ -71,8 +72,11 @@ async fn attempt(
         return Err(Failure::ReadBack);
     }
     let upload = UploadId::of(head, &errand);
+    if matches!(errand.operation, Operation::CopyObject | Operation::UploadPartCopy) {
+        return copying::copy(gate, record, &errand, &parts, subject(&errand, &caller), upload, origin_head).await;
+    }
     if !has_body && !errand.operation.is_upload() {
-        return relay::relay(gate, record, &errand, upload, origin_head).await;
+        return relay::relay(gate, &errand, upload, origin_head).await;
     }
 
     if gate.sinks.audit.is_broken() {

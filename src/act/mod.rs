@@ -6,6 +6,6 @@ pub mod read_back;
 mod refusals;
 
 pub use incident::{abort_multipart, remove_committed};
-pub use own::Place;
+pub use own::{Place, Source, read_source};
 pub use read_back::ReadBacks;
 pub use refusals::Refusals;

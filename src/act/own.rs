@@ -2,11 +2,12 @@
 
 use crate::forward::{AnswerBody, OriginHead};
 use crate::gate::Gate;
+use crate::s3::head::query_pairs;
 use crate::s3::target::Target;
-use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
+use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use std::net::{IpAddr, Ipv4Addr};
 use time::OffsetDateTime;
 
@@ -28,6 +29,38 @@ impl Place {
         let host = parts.headers.get(HOST)?.to_str().ok()?.to_owned();
         Some(Place { host, path: parts.uri.path().to_owned() })
     }
+}
+
+/// What a copy is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    place: Place,
+    query: String,
+    range: Option<String>,
+}
+
+impl Source {
+    /// That of `x-amz-copy-source` and `x-amz-copy-source-range`, decoded or not. `host` addresses the store in path
+    /// style.
+    pub fn read(copy_source: &str, host: String, range: Option<String>) -> Source {
+        let (name, query) = copy_source.split_once('?').unwrap_or((copy_source, ""));
+        let name: Vec<u8> = percent_decode_str(name.trim_start_matches('/')).collect();
+        let path = format!("/{}", percent_encode(&name, PATH));
+        let version = query_pairs(query).find(|(name, _)| name == "versionId").map(|(_, version)| version);
+        let query = version.map(|version| format!("versionId={}", encode(&version))).unwrap_or_default();
+        Source { place: Place { host, path }, query, range }
+    }
+}
+
+/// What a path is not encoded for.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Begins to read the source of a copy. `None` where the store does not give it.
+pub async fn read_source(gate: &Gate, source: &Source) -> Option<Response<AnswerBody>> {
+    let range = source.range.as_deref().map(|range| (RANGE, range));
+    let answer = call(gate, &source.place, Method::GET, &source.query, range).await?;
+    let expected = if source.range.is_some() { 206 } else { 200 };
+    (answer.status() == expected).then_some(answer)
 }
 
 /// What one object is told from another under the same key by: its version, else its ETag.
@@ -104,4 +137,22 @@ pub(super) async fn remove(gate: &Gate, place: &Place, identity: &Identity) -> b
 /// A value for a query.
 pub(super) fn encode(value: &str) -> String {
     utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_of_copies() {
+        for (given, path, query) in [
+            ("b/k", "/b/k", ""),
+            ("/b/a%20b%2Fc", "/b/a%20b/c", ""),
+            ("b/ü+#", "/b/%C3%BC%2B%23", ""),
+            ("b/k?versionId=a%2Fb", "/b/k", "versionId=a%2Fb"),
+        ] {
+            let source = Source::read(given, "h".into(), None);
+            assert_eq!((source.place.path.as_str(), source.query.as_str()), (path, query), "{given}");
+        }
+    }
 }

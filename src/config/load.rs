@@ -3,7 +3,7 @@
 use super::read::{Problems, Section};
 use super::settings::{
     Admin, Authentication, Credentials, HostHeader, Limits, ListSource, Listen, Log, Mode, Multipart, Origin, Secret,
-    Settings, Tls, Trailers, Unverifiable, User,
+    Settings, Tls, Trailers, UnknownCopy, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
 use crate::decide::{Action, Policy, Rule};
@@ -47,6 +47,10 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let lists = lists(&mut root);
     let policy = policy(root.section("policy"), &lists);
     let multipart = multipart(root.section("multipart"));
+    let mut section = root.section("copies");
+    let words = [("allow", UnknownCopy::Allow), ("refuse", UnknownCopy::Refuse)];
+    let copies = section.word("unknown", &words, &[]).unwrap_or(UnknownCopy::Allow);
+    section.end();
     let limits = limits(root.section("limits"));
     let log = log(root.section("log"));
     root.later("list_key");
@@ -57,7 +61,19 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         root.complain("origin.credentials", "are needed for multipart.unverifiable: read-back");
     }
     root.end();
-    Some(Settings { listen: listen?, admin, state_dir, origin, authentication, lists, policy, multipart, limits, log })
+    Some(Settings {
+        listen: listen?,
+        admin,
+        state_dir,
+        origin,
+        authentication,
+        lists,
+        policy,
+        multipart,
+        copies,
+        limits,
+        log,
+    })
 }
 
 fn listen(mut section: Section) -> Option<Listen> {

@@ -26,6 +26,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Objects that come in parts.
     pub multipart: Multipart,
+    /// What happens to the copy of a whole object that the gate could not read.
+    pub copies: UnknownCopy,
     /// Every bound.
     pub limits: Limits,
     /// How log lines look.
@@ -201,6 +203,15 @@ impl Default for Multipart {
             parts: 100_000,
         }
     }
+}
+
+/// `copies.unknown:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCopy {
+    /// Let through: those bytes were at the store before.
+    Allow,
+    /// Refused.
+    Refuse,
 }
 
 /// `multipart.unverifiable:`

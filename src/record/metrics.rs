@@ -40,6 +40,11 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         &["whole"],
         "Completes of uploads in parts, by how the whole object was known: chained, read back, or unknown.",
     ),
+    (
+        "hashgate_copies_total",
+        &["source"],
+        "Copies that the store makes, by what the gate knew of their source: read, or unknown.",
+    ),
     ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
     ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),
     ("hashgate_audit_failures_total", &[], "Audit lines that could not be written."),
@@ -74,6 +79,7 @@ struct Inner {
     early_commits: IntCounter,
     parts: IntCounterVec,
     completes: IntCounterVec,
+    copies: IntCounterVec,
     multipart_uploads: IntGauge,
     spool: IntGaugeVec,
     audit_failures: IntCounter,
@@ -123,6 +129,7 @@ impl Metrics {
             early_commits: make.counters("hashgate_early_commits_total")?.with_label_values::<&str>(&[]),
             parts: make.counters("hashgate_parts_total")?,
             completes: make.counters("hashgate_completes_total")?,
+            copies: make.counters("hashgate_copies_total")?,
             multipart_uploads: make.gauges("hashgate_multipart_uploads")?.with_label_values::<&str>(&[]),
             spool: make.gauges("hashgate_spool_bytes")?,
             audit_failures: make.counters("hashgate_audit_failures_total")?.with_label_values::<&str>(&[]),
@@ -146,6 +153,9 @@ impl Metrics {
         }
         for whole in ["chained", "read_back", "unknown"] {
             inner.completes.with_label_values(&[whole]);
+        }
+        for source in ["read", "unknown"] {
+            inner.copies.with_label_values(&[source]);
         }
         for kind in ["parse", "timeout", "tls", "proxy_protocol", "io"] {
             inner.connection_errors.with_label_values(&[kind]);
@@ -185,6 +195,10 @@ impl Metrics {
 
     pub(crate) fn part(&self, way: &'static str) {
         self.0.parts.with_label_values(&[way]).inc();
+    }
+
+    pub(crate) fn copy(&self, source: &'static str) {
+        self.0.copies.with_label_values(&[source]).inc();
     }
 
     pub(crate) fn complete(&self, whole: &'static str) {

@@ -12,7 +12,7 @@ pub use framing::{Framing, Promised};
 pub use operation::Operation;
 pub use refusal::{Reason, Refusal};
 
-use crate::config::settings::{Limits, Mode, Settings, Unverifiable};
+use crate::config::settings::{Limits, Mode, Settings};
 use crate::s3::authorization::Presented;
 use crate::s3::head::Head;
 use crate::s3::target::{OriginKind, Target};
@@ -26,7 +26,6 @@ pub struct Rules {
     verify: bool,
     signature_v2: bool,
     plain_chunked: bool,
-    copied_parts: bool,
     list_body: u64,
     control_body: u64,
 }
@@ -54,7 +53,6 @@ impl Rules {
             verify: settings.authentication.mode == Mode::Verify,
             signature_v2: settings.authentication.signature_v2,
             plain_chunked: settings.origin.plain_chunked,
-            copied_parts: settings.multipart.unverifiable == Unverifiable::Allow,
             list_body,
             control_body,
         }
@@ -73,9 +71,6 @@ impl Rules {
         let host = head.header("host").unwrap_or_default();
         let target = Target::read(host, head.path, &self.base_domains);
         let operation = operation::classify(head, &target, self.kind)?;
-        if operation == Operation::UploadPartCopy && !self.copied_parts {
-            return Err(Reason::CopiedPart.into());
-        }
         let carries_nothing =
             matches!(operation, Operation::CopyObject | Operation::UploadPartCopy | Operation::RenameObject);
         if carries_nothing && has_body {

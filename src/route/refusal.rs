@@ -98,8 +98,6 @@ reasons! {
     NoBucket = "no_bucket", InvalidURI, "The path names no bucket.";
     /// A body on a call that has none.
     BodyNotAllowed = "body_not_allowed", InvalidRequest, "This call takes no body.";
-    /// A part copied on the server, whose bytes nobody hashed.
-    CopiedPart = "copied_part", NotImplemented, "Copied parts do not pass through this gateway.";
     /// Signature version 2 in the header of an upload.
     SignatureV2 = "signature_v2", InvalidRequest, "Uploads must be signed with AWS4-HMAC-SHA256.";
     /// An upload without a length.

@@ -12,7 +12,6 @@ fn rules(kind: OriginKind) -> Rules {
         verify: false,
         signature_v2: false,
         plain_chunked: false,
-        copied_parts: false,
         list_body: 8 << 20,
         control_body: 1 << 20,
     }
@@ -114,7 +113,6 @@ fn refusals() {
         ("GET", "/minio/admin/v3/info", vec![], Reason::ReservedPrefix),
         ("PUT", "/%6Dinio/health/x", vec![length], Reason::ReservedPrefix),
         ("PUT", "/b/k", vec![length, ("x-amz-copy-source", "b/k")], Reason::BodyNotAllowed),
-        ("PUT", "/b/k?partNumber=1&uploadId=u", vec![("x-amz-copy-source", "b/k")], Reason::CopiedPart),
         ("PUT", "/b/k?renameObject", vec![length], Reason::BodyNotAllowed),
         ("PUT", "/b/k", vec![length, ("authorization", "AWS AKIAIOSFODNN7EXAMPLE:c2ln")], Reason::SignatureV2),
         ("PUT", "/b/k", vec![], Reason::NoLength),

@@ -105,6 +105,18 @@ impl Target {
     }
 }
 
+/// A Host under which the store is addressed in path style by whoever sent this one; `None` where a Host may name a
+/// bucket or not.
+pub fn path_style_host(host: &str, base_domains: &[String]) -> Option<String> {
+    let name = host_name(host);
+    if name.parse::<IpAddr>().is_ok() || !name.contains('.') || base_domains.contains(&name) {
+        return Some(host.to_owned());
+    }
+    let domain = base_domains.iter().find(|domain| name.ends_with(&format!(".{domain}")))?;
+    let port = host.rsplit_once(':').map(|(_, port)| format!(":{port}")).unwrap_or_default();
+    Some(format!("{domain}{port}"))
+}
+
 /// The name of the object that a copy is made from, with its bucket: `x-amz-copy-source`, decoded, without its version
 /// and its empty segments.
 pub fn copy_source(value: &str) -> String {
@@ -189,6 +201,15 @@ mod tests {
         assert_eq!(names("b.s3.example.test", "/k/x"), ["k/x", "b/k/x", "k/k/x"]);
         assert_eq!(copy_source("/b/k%20%2Fx?versionId=3"), "b/k /x");
         assert_eq!(copy_source("b//k"), "b/k");
+        let domains = ["s3.example.test".to_owned()];
+        for (host, path_style) in [
+            ("127.0.0.1:9000", Some("127.0.0.1:9000")),
+            ("b.S3.example.test:9000", Some("s3.example.test:9000")),
+            ("s3.example.test", Some("s3.example.test")),
+            ("b.other.test", None),
+        ] {
+            assert_eq!(path_style_host(host, &domains).as_deref(), path_style, "{host}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod clients_bad;
 mod hold;
 mod origin_failures;
+mod origins_copies;
 mod origins_forms;
 mod origins_multipart;
 mod origins_refusals;

@@ -1,0 +1,167 @@
+//! The story of a copy that the store makes by itself: no byte of it passes through us, so its source is read first.
+//!
+//! A copy can only be made of what the store has, which came past an earlier list, or past no gate at all. With
+//! credentials of its own the gate reads the source and looks it up in today's lists. A copied part goes into the chain of
+//! its upload like any other, if the store then says that it copied the very bytes that were read: its ETag is their MD5.
+//! Otherwise its Complete is unverifiable.
+
+use crate::act::{Source, read_source};
+use crate::config::settings::{UnknownCopy, Unverifiable};
+use crate::decide::{self, Subject, Verdict};
+use crate::digest::{Algorithm, Digests, Hashing};
+use crate::error::Failure;
+use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
+use crate::gate::Gate;
+use crate::multipart::{Part, Releasing, UploadId};
+use crate::record::Record;
+use crate::route::{Errand, Operation};
+use crate::s3::complete::part_number;
+use crate::s3::head::Head;
+use crate::s3::target::path_style_host;
+use http::Response;
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use quick_xml::escape::unescape;
+
+/// Makes the copy, once its source was found on no list, or may be unknown.
+pub async fn copy(
+    gate: &Gate,
+    record: &mut Record,
+    errand: &Errand,
+    parts: &Parts,
+    subject: Subject,
+    upload: Option<UploadId>,
+    head: OriginHead,
+) -> Result<Response<AnswerBody>, Failure> {
+    let source = match source(gate, parts) {
+        Some(source) => read_source(gate, &source).await,
+        None => None,
+    };
+    let Some(source) = source else {
+        gate.sinks.metrics.copy("unknown");
+        return unknown(gate, record, errand, head).await;
+    };
+    let mut part = match upload {
+        Some(id) => part(gate, id, parts, &source).await?,
+        None => None,
+    };
+    let digests = read(gate, source, part.as_mut()).await?;
+    gate.sinks.metrics.copy("read");
+    record.inspected(digests);
+    match decide::verdict(gate.look_up(&digests), &subject, &gate.settings.policy) {
+        Verdict::Forward(_, why) => {
+            record.decided(&why);
+            let releasing = match part {
+                Some(part) => Some(part.releasing(&digests).await),
+                None => None,
+            };
+            record.released();
+            let answer = gate.origin.send(head.bare()).await?;
+            match releasing {
+                Some(releasing) => copied(answer, releasing, &digests).await,
+                None => Ok(answer),
+            }
+        }
+        Verdict::Reject(why) => {
+            record.decided(&why);
+            Err(Failure::Listed)
+        }
+        Verdict::Defer(why) => Err(Failure::Undecidable(why)),
+    }
+}
+
+/// What is copied from where; `None` where that cannot be told, or there is nothing to read it with.
+fn source(gate: &Gate, parts: &Parts) -> Option<Source> {
+    gate.settings.origin.credentials.as_ref()?;
+    let head = Head::of(parts);
+    if parts.headers.keys().any(|name| name.as_str().starts_with("x-amz-copy-source-server-side-encryption-customer")) {
+        return None;
+    }
+    let host = path_style_host(head.header("host")?, &gate.settings.listen.base_domains)?;
+    let range = head.effective("x-amz-copy-source-range");
+    Some(Source::read(&head.effective("x-amz-copy-source")?, host, range))
+}
+
+/// A source that nobody read.
+async fn unknown(
+    gate: &Gate,
+    record: &Record,
+    errand: &Errand,
+    head: OriginHead,
+) -> Result<Response<AnswerBody>, Failure> {
+    let settings = &gate.settings;
+    match (errand.operation, settings.multipart.unverifiable, settings.copies) {
+        (Operation::UploadPartCopy, Unverifiable::Refuse, _) => return Err(Failure::UnknownCopy),
+        (Operation::UploadPartCopy, Unverifiable::Allow, _) => record.waived("multipart_unverifiable"),
+        // Its Complete will be read back.
+        (Operation::UploadPartCopy, Unverifiable::ReadBack, _) | (_, _, UnknownCopy::Allow) => {}
+        (_, _, UnknownCopy::Refuse) => return Err(Failure::UnknownCopy),
+    }
+    Ok(gate.origin.send(head.bare()).await?)
+}
+
+/// The copied part's place in its upload.
+async fn part(
+    gate: &Gate,
+    id: UploadId,
+    parts: &Parts,
+    source: &Response<AnswerBody>,
+) -> Result<Option<Part>, Failure> {
+    let number = Head::of(parts).query_value("partNumber").as_deref().and_then(part_number);
+    let length = source.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    let Some(number) = number else { return Ok(None) };
+    Ok(Some(gate.multipart.part(id, number, length, gate.algorithms()).await?))
+}
+
+/// Hashes the source, on its way into the chain.
+async fn read(gate: &Gate, source: Response<AnswerBody>, mut part: Option<&mut Part>) -> Result<Digests, Failure> {
+    let mut hashing = Hashing::new(gate.algorithms().with(Algorithm::Md5));
+    let mut body = source.into_body();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        hashing.update(&data);
+        if let Some(part) = &mut part {
+            part.see(&data).await;
+        }
+    }
+    Ok(hashing.finish())
+}
+
+/// The store copied a part: it is known where its ETag is the MD5 of what was read.
+async fn copied(
+    answer: Response<AnswerBody>,
+    releasing: Releasing,
+    digests: &Digests,
+) -> Result<Response<AnswerBody>, Failure> {
+    let success = answer.status().is_success();
+    let (head, body) = buffered(answer).await?.into_parts();
+    let body = body.collect_short().await.map_err(|error: OriginError| Failure::Origin(error))?;
+    let etag = Some(&body).filter(|_| success).and_then(|body| copied_etag(body));
+    let same = digests.md5.map(hex::encode).is_some_and(|md5| etag.as_deref() == Some(&md5));
+    releasing.answered(etag.as_deref().filter(|_| same)).await;
+    Ok(Response::from_parts(head, AnswerBody::whole(body)))
+}
+
+/// The ETag in a CopyPartResult, without quotes.
+fn copied_etag(xml: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(xml).ok()?;
+    let (_, rest) = text.split_once("<ETag>")?;
+    let etag = unescape(rest.split_once("</ETag>")?.0).ok()?;
+    Some(crate::s3::complete::plain_etag(&etag).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_etag_of_a_copied_part() {
+        for etag in ["\"0a\"", "&quot;0a&quot;", "&#34;0a&#34;", "0a"] {
+            let xml = format!(
+                "<?xml version=\"1.0\"?>\n<CopyPartResult><LastModified>x</LastModified><ETag>{etag}</ETag></CopyPartResult>"
+            );
+            assert_eq!(copied_etag(xml.as_bytes()).as_deref(), Some("0a"), "{etag}");
+        }
+        assert_eq!(copied_etag(b"<Error><Code>NoSuchKey</Code></Error>"), None);
+    }
+}
