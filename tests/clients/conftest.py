@@ -50,7 +50,7 @@ def stores():
 
 
 class Gate:
-    def __init__(self, folder, store, mode, tls, extra="", users=None):
+    def __init__(self, folder, store, mode, tls, extra="", users=None, proxy=False):
         self.folder, self.store, self.mode, self.tls = folder, store, mode, tls
         lines = [hashlib.sha256(LISTED).hexdigest(), hashlib.md5(LISTED_SHORT).hexdigest()]
         lines.append(hashlib.sha1(LISTED_LARGE).hexdigest())
@@ -63,7 +63,7 @@ class Gate:
             users = f"{{ access_key: {store.access_key}, secret_key: {store.secret_key}, tenant: acme }}"
         users = f", users: [ {users} ]" if mode == "verify" else ""
         (folder / "hashgate.yaml").write_text(
-            f"listen: {{ address: '127.0.0.1:0'{certificate} }}\n"
+            f"listen: {{ address: '127.0.0.1:0'{certificate}, proxy_protocol: {str(proxy).lower()} }}\n"
             f"admin: {{ address: '127.0.0.1:0' }}\n"
             f"origin: {{ endpoint: '{store.endpoint}', kind: {store.name}, region: {store.region} }}\n"
             f"authentication: {{ mode: {mode}{users} }}\n"
@@ -82,7 +82,7 @@ class Gate:
         self.endpoint, self.admin = found.groups()
 
     def client(self, **config):
-        return self.store.client(self.endpoint, verify=str(self.folder / "cert.pem") if self.tls else None, **config)
+        return self.store.client(self.endpoint, verify=str(self.folder / "ca.pem") if self.tls else None, **config)
 
     def metric(self, line):
         with urllib.request.urlopen(self.admin + "/metrics") as answer:
@@ -99,12 +99,18 @@ class Gate:
 
 
 def make_certificate(folder):
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"), "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )
+    """An authority, ca.pem, which clients trust, and a certificate of it, cert.pem, which the gate shows."""
+
+    def openssl(*words):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *new, "-days", 2, "-keyout", folder / "ca.key", "-out", folder / "ca.pem",
+            "-subj", "/CN=an authority of the tests", "-addext", "keyUsage=critical,keyCertSign")
+    openssl("req", *new, "-keyout", folder / "key.pem", "-out", folder / "cert.csr", "-subj", "/CN=127.0.0.1")
+    (folder / "cert.ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
+    openssl("x509", "-req", "-days", 2, "-in", folder / "cert.csr", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key",
+            "-CAcreateserial", "-extfile", folder / "cert.ext", "-out", folder / "cert.pem")
 
 
 WAYS = [(store, mode, tls) for store in stores() for mode in ("pass-through", "verify") for tls in (False, True)]

@@ -80,7 +80,7 @@ def test_a_versioned_bucket_gets_no_version(gate, bucket):
 
 def test_presigned_urls(gate, bucket):
     import ssl
-    context = ssl.create_default_context(cafile=str(gate.folder / "cert.pem")) if gate.tls else None
+    context = ssl.create_default_context(cafile=str(gate.folder / "ca.pem")) if gate.tls else None
     client = gate.client(signature_version="s3v4")
 
     def put(payload):
@@ -159,7 +159,7 @@ def test_aws_cli(gate, bucket, tmp_path):
         AWS_DEFAULT_REGION=gate.store.region, AWS_MAX_ATTEMPTS="1",
     )
     if gate.tls:
-        environment["AWS_CA_BUNDLE"] = str(gate.folder / "cert.pem")
+        environment["AWS_CA_BUNDLE"] = str(gate.folder / "ca.pem")
     if not takes_trailers(gate):
         environment["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"
 
@@ -187,7 +187,7 @@ def test_aws_cli(gate, bucket, tmp_path):
 def test_minio_py_with_signed_chunks(gate, bucket):
     if gate.tls:
         import urllib3
-        pool = urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=str(gate.folder / "cert.pem"))
+        pool = urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=str(gate.folder / "ca.pem"))
     else:
         pool = None
     client = Minio(
