@@ -12,14 +12,16 @@ use crate::digest::{Algorithm, Digests, Hashing};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
 use crate::gate::Gate;
+use crate::inspect::{Decoded, Decoding};
 use crate::multipart::{Part, Releasing, UploadId};
 use crate::record::Record;
 use crate::route::{Errand, Operation};
 use crate::s3::complete::part_number;
 use crate::s3::head::Head;
 use crate::s3::target::path_style_host;
-use http::Response;
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
 use quick_xml::escape::unescape;
 
@@ -45,10 +47,11 @@ pub async fn copy(
         Some(id) => part(gate, id, parts, &source).await?,
         None => None,
     };
-    let digests = read(gate, source, part.as_mut()).await?;
+    let (digests, decoded) = read(gate, source, part.as_mut(), &parts.headers).await?;
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
-    match decide::verdict(gate.look_up(&digests), &subject, &gate.settings.policy) {
+    let finding = gate.look_up_as_read(&digests, decoded.as_ref())?;
+    match decide::verdict(finding, &subject, &gate.settings.policy) {
         Verdict::Forward(_, why) => {
             record.decided(&why);
             let releasing = match part {
@@ -113,18 +116,29 @@ async fn part(
     Ok(Some(gate.multipart.part(id, number, length, gate.algorithms()).await?))
 }
 
-/// Hashes the source, on its way into the chain.
-async fn read(gate: &Gate, source: Response<AnswerBody>, mut part: Option<&mut Part>) -> Result<Digests, Failure> {
+/// Hashes the source, on its way into the chain. `headers` are the copy's: it may say that the bytes are encoded, which
+/// they were not said to be before.
+async fn read(
+    gate: &Gate,
+    source: Response<AnswerBody>,
+    mut part: Option<&mut Part>,
+    headers: &HeaderMap,
+) -> Result<(Digests, Option<Decoded>), Failure> {
+    let said = [headers, source.headers()].into_iter().flat_map(|headers| headers.get_all(CONTENT_ENCODING));
+    // What the copy says counts; it says nothing where it takes over what the source said.
+    let said: Vec<&str> = said.filter_map(|value| value.to_str().ok()).take(1).collect();
+    let mut decoding = Decoding::new(said.into_iter(), &gate.settings.encodings, gate.algorithms());
     let mut hashing = Hashing::new(gate.algorithms().with(Algorithm::Md5));
     let mut body = source.into_body();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         hashing.update(&data);
+        decoding.update(&data);
         if let Some(part) = &mut part {
             part.see(&data).await;
         }
     }
-    Ok(hashing.finish())
+    Ok((hashing.finish(), decoding.finish()))
 }
 
 /// The store copied a part: it is known where its ETag is the MD5 of what was read.

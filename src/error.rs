@@ -25,6 +25,8 @@ pub enum Failure {
     Complete(CompleteError),
     /// A CompleteMultipartUpload whose whole nobody hashed.
     Unverifiable,
+    /// A header says that the payload is encoded, and it cannot be decoded within the bounds.
+    Undecodable,
     /// A copy whose source nobody could read.
     UnknownCopy,
     /// The object is being read back.
@@ -102,6 +104,10 @@ impl Failure {
                 Code::NotImplemented,
                 "The parts of this upload are not all known to this gateway. Please upload them again.".to_owned(),
             ),
+            Failure::Undecodable => (
+                Code::InvalidRequest,
+                "The payload cannot be decoded as its Content-Encoding says, within the bounds for that.".to_owned(),
+            ),
             Failure::UnknownCopy => (
                 Code::NotImplemented,
                 "The source of this copy cannot be read by this gateway. Please upload its bytes instead.".to_owned(),
@@ -123,9 +129,11 @@ impl Failure {
     /// How the record calls the end of the request.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Failure::Refused(_) | Failure::Unverifiable | Failure::UnknownCopy | Failure::PartTooEarly => {
-                Outcome::Refused
-            }
+            Failure::Refused(_)
+            | Failure::Unverifiable
+            | Failure::Undecodable
+            | Failure::UnknownCopy
+            | Failure::PartTooEarly => Outcome::Refused,
             Failure::ReadBack | Failure::ReadBackBroken => Outcome::Undecidable,
             Failure::Unauthenticated(_) | Failure::Body(InspectError::Signature(_)) => Outcome::Unauthenticated,
             Failure::Body(InspectError::ClientGone) => Outcome::ClientGone,
@@ -156,6 +164,7 @@ impl Failure {
             Failure::Complete(CompleteError::Malformed) => "malformed_xml",
             Failure::Complete(CompleteError::Order) => "part_order",
             Failure::PartTooEarly => "part_too_early",
+            Failure::Undecodable => "undecodable",
             Failure::UnknownCopy => "copy_unknown",
             Failure::ReadBack => "read_back_pending",
             Failure::ReadBackBroken => "read_back_broken",

@@ -5,7 +5,9 @@ use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
 use crate::decide::Finding;
 use crate::digest::{Algorithms, Digests};
+use crate::error::Failure;
 use crate::forward::{Origin, Resigning};
+use crate::inspect::Decoded;
 use crate::multipart::Multipart;
 use crate::record::Sinks;
 use crate::route::Rules;
@@ -69,6 +71,19 @@ impl Gate {
     /// What today's lists say of a payload.
     pub fn look_up(&self, digests: &Digests) -> Finding {
         self.sinks.lists.look_up(digests)
+    }
+
+    /// The same of a payload as it was sent, and as its readers get it.
+    ///
+    /// # Errors
+    /// A header says that it is encoded, it could not be decoded within the bounds, and the setting refuses that.
+    pub fn look_up_as_read(&self, digests: &Digests, decoded: Option<&Decoded>) -> Result<Finding, Failure> {
+        let finding = self.look_up(digests);
+        let Some(decoded) = decoded else { return Ok(finding) };
+        self.sinks.metrics.decoded(decoded.label());
+        let finding = decoded.layers.iter().fold(finding, |finding, layer| finding.and(self.look_up(layer)));
+        let unknown = decoded.bound.is_some() && decoded.declared && !matches!(finding, Finding::Listed(_));
+        if unknown && self.settings.encodings.undecodable_refused { Err(Failure::Undecodable) } else { Ok(finding) }
     }
 
     /// Whether the origin is asked about a caller whom we do not know before one of their uploads is refused. SeaweedFS

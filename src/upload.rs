@@ -9,11 +9,10 @@ use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
 use crate::copying;
 use crate::decide::{self, Subject, Verdict, Why};
-use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, buffered, release};
 use crate::gate::Gate;
-use crate::inspect::{Inspection, Pace};
+use crate::inspect::{Inspected, Inspection, Pace};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::Record;
 use crate::relay;
@@ -114,9 +113,9 @@ async fn attempt(
         };
     }
 
-    let digests = inspection.finish()?;
+    let Inspected { digests, decoded } = inspection.finish()?;
     record.inspected(digests);
-    let mut finding = gate.look_up(&digests);
+    let mut finding = gate.look_up_as_read(&digests, decoded.as_ref())?;
     let mut assembling = None;
     if let Role::Complete(id, xml) = &role {
         let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
@@ -304,15 +303,15 @@ async fn early_commit(
     if let Role::Part(part) = role {
         part.committed_early().await;
     }
-    let inspected: Result<Digests, Failure> = async {
+    let inspected: Result<Inspected, Failure> = async {
         while !inspection.next().await?.is_empty() {}
         Ok(inspection.finish()?)
     }
     .await;
     client.body = None;
-    let digests = inspected?;
+    let Inspected { digests, decoded } = inspected?;
     record.inspected(digests);
-    match decide::verdict(gate.look_up(&digests), &subject, &gate.settings.policy) {
+    match decide::verdict(gate.look_up_as_read(&digests, decoded.as_ref())?, &subject, &gate.settings.policy) {
         Verdict::Reject(why @ Why::Listed(_)) => {
             record.decided(&why);
             act::remove_committed(gate, parts, answer).await;
@@ -342,7 +341,15 @@ impl Client {
         let pace = Pace::new(limits.idle_timeout, limits.body_rate_min, limits.upload_timeout);
         let Some(body) = self.body.take() else { return Err(Failure::EarlyCommit) };
         self.heard = true;
-        Ok(Inspection::new(body, &parts.headers, errand, gate.algorithms(), caller.chunks.take(), pace)?)
+        Ok(Inspection::new(
+            body,
+            &parts.headers,
+            errand,
+            gate.algorithms(),
+            caller.chunks.take(),
+            pace,
+            &gate.settings.encodings,
+        )?)
     }
 
     fn take_back(&mut self, inspection: Inspection<Incoming>) {

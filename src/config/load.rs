@@ -2,8 +2,8 @@
 
 use super::read::{Problems, Section};
 use super::settings::{
-    Admin, Authentication, Credentials, HostHeader, Limits, ListSource, Listen, Log, Mode, Multipart, Origin, Secret,
-    Settings, Tls, Trailers, UnknownCopy, Unverifiable, User,
+    Admin, Authentication, Credentials, Encodings, HostHeader, Limits, ListSource, Listen, Log, Mode, Multipart,
+    Origin, Secret, Settings, Tls, Trailers, UnknownCopy, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
 use crate::decide::{Action, Policy, Rule};
@@ -46,6 +46,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let authentication = authentication(root.section("authentication"));
     let lists = lists(&mut root);
     let policy = policy(root.section("policy"), &lists);
+    let encodings = encodings(root.section("encodings"));
     let multipart = multipart(root.section("multipart"));
     let mut section = root.section("copies");
     let words = [("allow", UnknownCopy::Allow), ("refuse", UnknownCopy::Refuse)];
@@ -69,6 +70,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         authentication,
         lists,
         policy,
+        encodings,
         multipart,
         copies,
         limits,
@@ -322,6 +324,21 @@ fn policy(mut section: Section, lists: &[ListSource]) -> Policy {
     }
     section.end();
     Policy { rules, on_match }
+}
+
+fn encodings(mut section: Section) -> Encodings {
+    let default = Encodings::default();
+    let words = [("refuse", true), ("allow", false)];
+    let encodings = Encodings {
+        decode: section.flag("decode", default.decode),
+        undecodable_refused: section.word("undecodable", &words, &[]).unwrap_or(default.undecodable_refused),
+        layers: section.number("layers").map_or(default.layers, |number| number as usize),
+        ratio: section.number("ratio").map_or(default.ratio, u64::from),
+        size: section.size("size").unwrap_or(default.size),
+        time: section.duration("time").unwrap_or(default.time),
+    };
+    section.end();
+    encodings
 }
 
 fn multipart(mut section: Section) -> Multipart {

@@ -24,6 +24,8 @@ pub struct Settings {
     pub lists: Vec<ListSource>,
     /// What is done about a match.
     pub policy: Policy,
+    /// Payloads that are compressed.
+    pub encodings: Encodings,
     /// Objects that come in parts.
     pub multipart: Multipart,
     /// What happens to the copy of a whole object that the gate could not read.
@@ -201,6 +203,37 @@ impl Default for Multipart {
             expire: Duration::from_secs(7 * 24 * 3600),
             uploads: 10_000,
             parts: 100_000,
+        }
+    }
+}
+
+/// `encodings:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encodings {
+    /// Whether encoded payloads are decoded and looked up as their readers get them, too.
+    pub decode: bool,
+    /// Whether a payload that a header declares as encoded, and that could not be decoded within the bounds, is refused.
+    pub undecodable_refused: bool,
+    /// Layers that are undone.
+    pub layers: usize,
+    /// Decoded bytes for each encoded one, beyond the first mebibyte.
+    pub ratio: u64,
+    /// Decoded bytes of one payload.
+    pub size: u64,
+    /// Time of a processor for one payload.
+    pub time: Duration,
+}
+
+impl Default for Encodings {
+    fn default() -> Encodings {
+        Encodings {
+            decode: true,
+            undecodable_refused: true,
+            layers: 2,
+            // Text packs by 10 to 30; a bomb by 1,000.
+            ratio: 200,
+            size: 100 << 30,
+            time: Duration::from_secs(600),
         }
     }
 }

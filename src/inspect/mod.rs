@@ -3,18 +3,22 @@
 //! Wire bytes come in from the client, segments go out; on the way every payload byte goes through the digests, the
 //! promised checksums and, where we verify signatures, the chunk signatures. Nothing here knows where the segments go.
 
+mod decode;
 mod pace;
 mod promise;
 
+pub use decode::{Bound, Decoded, Decoding};
 pub use pace::{Pace, TooSlow};
 pub use promise::{BrokenPromise, Promises};
 
 use crate::authenticate::{AuthError, ChunkVerifier};
+use crate::config::settings;
 use crate::digest::{Algorithm, Algorithms, Digests, Hashing};
 use crate::route::Errand;
 use crate::s3::chunked::{Framer, FramingError, Mark, Segment, Trailers};
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 
@@ -44,12 +48,23 @@ pub enum InspectError {
     ClientGone,
 }
 
+/// What was seen of a whole body.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// Of the payload as it was sent.
+    pub digests: Digests,
+    /// Of the payload as its readers get it, where it is encoded.
+    pub decoded: Option<Decoded>,
+}
+
 /// A request body under inspection.
 pub struct Inspection<B> {
     body: B,
     pace: Pace,
     framer: Framer,
     hashing: Hashing,
+    /// Only for uploads: nothing else is read by anybody.
+    decoding: Option<Decoding>,
     promises: Promises,
     chunks: Option<ChunkVerifier>,
     trailers: Trailers,
@@ -61,7 +76,8 @@ impl<B> Inspection<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// Wraps `body`. `wanted` are the algorithms that the lists need; `chunks` verifies chunk signatures.
+    /// Wraps `body`. `wanted` are the algorithms that the lists need; `chunks` verifies chunk signatures; `encodings` are
+    /// the bounds for decoding.
     pub fn new(
         body: B,
         headers: &HeaderMap,
@@ -69,6 +85,7 @@ where
         wanted: Algorithms,
         chunks: Option<ChunkVerifier>,
         pace: Pace,
+        encodings: &settings::Encodings,
     ) -> Result<Inspection<B>, InspectError> {
         let announced = errand.framing.chunked.as_ref().and_then(|chunking| chunking.trailers.as_deref());
         let about_object = errand.operation == crate::route::Operation::CompleteMultipartUpload;
@@ -80,11 +97,14 @@ where
         if promises.needs_sha1() {
             algorithms = algorithms.with(Algorithm::Sha1);
         }
+        let content_encoding = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let decoding = errand.operation.is_upload().then(|| Decoding::new(content_encoding, encodings, wanted));
         Ok(Inspection {
             body,
             pace,
             framer: errand.framing.framer(),
             hashing: Hashing::new(algorithms),
+            decoding,
             promises,
             chunks,
             trailers: Trailers::default(),
@@ -113,14 +133,14 @@ where
         Ok(segments)
     }
 
-    /// The digests of the payload, once every promise about it was found kept. Call it after the end of the body.
-    pub fn finish(self) -> Result<Digests, InspectError> {
+    /// What was seen of the payload, once every promise about it was found kept. Call it after the end of the body.
+    pub fn finish(self) -> Result<Inspected, InspectError> {
         if self.chunks.is_some_and(|chunks| !chunks.finished()) {
             return Err(FramingError::Truncated.into());
         }
         let digests = self.hashing.finish();
         self.promises.check(&digests, &self.trailers.fields)?;
-        Ok(digests)
+        Ok(Inspected { digests, decoded: self.decoding.and_then(Decoding::finish) })
     }
 
     /// Payload bytes seen so far.
@@ -142,6 +162,9 @@ where
                 }
                 self.hashing.update(payload);
                 self.promises.update(payload);
+                if let Some(decoding) = &mut self.decoding {
+                    decoding.update(payload);
+                }
             }
             Segment::Frame(_, Mark::End(trailers)) => self.trailers = trailers.clone(),
             Segment::Frame(..) => {}

@@ -45,6 +45,11 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         &["source"],
         "Copies that the store makes, by what the gate knew of their source: read, or unknown.",
     ),
+    (
+        "hashgate_decoded_total",
+        &["result"],
+        "Payloads that are encoded, by what came of decoding them: decoded, broken, or the bound that was reached.",
+    ),
     ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
     ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),
     ("hashgate_audit_failures_total", &[], "Audit lines that could not be written."),
@@ -80,6 +85,7 @@ struct Inner {
     parts: IntCounterVec,
     completes: IntCounterVec,
     copies: IntCounterVec,
+    decoded: IntCounterVec,
     multipart_uploads: IntGauge,
     spool: IntGaugeVec,
     audit_failures: IntCounter,
@@ -130,6 +136,7 @@ impl Metrics {
             parts: make.counters("hashgate_parts_total")?,
             completes: make.counters("hashgate_completes_total")?,
             copies: make.counters("hashgate_copies_total")?,
+            decoded: make.counters("hashgate_decoded_total")?,
             multipart_uploads: make.gauges("hashgate_multipart_uploads")?.with_label_values::<&str>(&[]),
             spool: make.gauges("hashgate_spool_bytes")?,
             audit_failures: make.counters("hashgate_audit_failures_total")?.with_label_values::<&str>(&[]),
@@ -153,6 +160,9 @@ impl Metrics {
         }
         for whole in ["chained", "read_back", "unknown"] {
             inner.completes.with_label_values(&[whole]);
+        }
+        for result in ["decoded", "broken", "ratio", "size", "time", "layers"] {
+            inner.decoded.with_label_values(&[result]);
         }
         for source in ["read", "unknown"] {
             inner.copies.with_label_values(&[source]);
@@ -199,6 +209,10 @@ impl Metrics {
 
     pub(crate) fn copy(&self, source: &'static str) {
         self.0.copies.with_label_values(&[source]).inc();
+    }
+
+    pub(crate) fn decoded(&self, result: &'static str) {
+        self.0.decoded.with_label_values(&[result]).inc();
     }
 
     pub(crate) fn complete(&self, whole: &'static str) {

@@ -6,6 +6,7 @@
 
 mod cli;
 mod clients_bad;
+mod encodings;
 mod hold;
 mod origin_failures;
 mod origins_copies;

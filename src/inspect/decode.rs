@@ -1,0 +1,526 @@
+//! A payload as its readers get it: browsers and clients undo `Content-Encoding`, so a listed file that was compressed is
+//! as readable as it was. Each layer that is undone is hashed by itself.
+//!
+//! A header names the layers; without one gzip and zstd are known by their magic numbers, because a copy can add the
+//! header later. What a stream holds up to the byte at which it is broken is hashed all the same: readers show that much.
+//! A bound that is reached (ratio, size, time, layers) leaves the rest unknown, and says so.
+
+use crate::config::settings;
+use crate::digest::{Algorithms, Digests, Hashing};
+use flate2::write::GzDecoder;
+use std::io::{self, Write};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Decoded bytes that are free of the ratio: small files compress well.
+const RATIO_FREE: u64 = 1 << 20;
+
+/// How a layer is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 9110, section 8.4.1.2: zlib, or, as some send it, without its frame.
+    Deflate,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// Why the rest of a payload is not known decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// More than so many decoded bytes for each encoded one.
+    Ratio,
+    /// More decoded bytes.
+    Size,
+    /// More time.
+    Time,
+    /// More layers.
+    Layers,
+}
+
+/// What came of decoding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// The digests behind each layer, outermost first.
+    pub layers: Vec<Digests>,
+    /// The bound that was reached.
+    pub bound: Option<Bound>,
+    /// The stream is broken: what it holds up to there is in `layers`.
+    pub broken: bool,
+    /// Whether a header said that it is encoded.
+    pub declared: bool,
+}
+
+impl Decoded {
+    /// The metric label.
+    pub fn label(&self) -> &'static str {
+        match (self.bound, self.broken) {
+            (Some(Bound::Ratio), _) => "ratio",
+            (Some(Bound::Size), _) => "size",
+            (Some(Bound::Time), _) => "time",
+            (Some(Bound::Layers), _) => "layers",
+            (None, true) => "broken",
+            (None, false) => "decoded",
+        }
+    }
+}
+
+/// A payload being decoded.
+pub struct Decoding {
+    next: Next,
+    /// Declared layers that are known, the outermost first.
+    declared: Vec<Encoding>,
+    bounds: settings::Encodings,
+    algorithms: Algorithms,
+    encoded: u64,
+    spent: Duration,
+    stopped: Option<Stop>,
+}
+
+enum Stop {
+    Bound(Bound),
+    Broken,
+}
+
+impl Decoding {
+    /// Of a payload with these values of `Content-Encoding`.
+    pub fn new<'a>(
+        content_encoding: impl Iterator<Item = &'a str>,
+        bounds: &settings::Encodings,
+        algorithms: Algorithms,
+    ) -> Decoding {
+        let mut declared: Vec<Encoding> = content_encoding.flat_map(|v| v.split(',')).filter_map(encoding).collect();
+        // The last one was applied last, so it is undone first.
+        declared.reverse();
+        let too_many = declared.len() > bounds.layers;
+        Decoding {
+            next: Next::Undecided(Vec::new()),
+            declared,
+            bounds: bounds.clone(),
+            algorithms,
+            encoded: 0,
+            spent: Duration::ZERO,
+            stopped: too_many.then_some(Stop::Bound(Bound::Layers)),
+        }
+    }
+
+    /// Takes the next bytes of the payload.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.encoded += bytes.len() as u64;
+        if self.stopped.is_some() || matches!(self.next, Next::Plain) || !self.bounds.decode {
+            return;
+        }
+        let started = Instant::now();
+        let shape = Shape { layers: &self.declared, left: self.bounds.layers, algorithms: self.algorithms };
+        let written = self.next.write(bytes, &shape);
+        self.spent += started.elapsed();
+        if written.is_err() {
+            self.stopped = Some(Stop::Broken);
+        }
+        let decoded = self.next.decoded_max();
+        let allowed = self.encoded.saturating_mul(self.bounds.ratio).saturating_add(RATIO_FREE);
+        let bound = match () {
+            () if decoded > self.bounds.size => Bound::Size,
+            () if decoded > allowed => Bound::Ratio,
+            () if self.spent > self.bounds.time => Bound::Time,
+            () if self.next.has_more_layers(self.bounds.layers) => Bound::Layers,
+            () => return,
+        };
+        self.stopped = Some(Stop::Bound(bound));
+    }
+
+    /// What came of it; `None` where nothing is encoded.
+    pub fn finish(mut self) -> Option<Decoded> {
+        let declared = !self.declared.is_empty();
+        let shape = Shape { layers: &self.declared, left: self.bounds.layers, algorithms: self.algorithms };
+        let ended = if self.stopped.is_none() { self.next.end(&shape) } else { Ok(()) };
+        let bound = match self.stopped {
+            Some(Stop::Bound(bound)) => Some(bound),
+            _ => None,
+        };
+        let broken = matches!(self.stopped, Some(Stop::Broken)) || ended.is_err();
+        let mut layers = Vec::new();
+        self.next.collect(&mut layers);
+        let any = bound.is_some() || (!layers.is_empty() && (declared || layers.iter().any(|layer| layer.length > 0)));
+        any.then_some(Decoded { layers, bound, broken, declared })
+    }
+}
+
+fn encoding(name: &str) -> Option<Encoding> {
+    match name.trim().to_ascii_lowercase().as_str() {
+        "gzip" | "x-gzip" => Some(Encoding::Gzip),
+        "deflate" => Some(Encoding::Deflate),
+        "br" => Some(Encoding::Brotli),
+        "zstd" => Some(Encoding::Zstd),
+        _ => None,
+    }
+}
+
+/// What is still to be undone, and how.
+struct Shape<'a> {
+    layers: &'a [Encoding],
+    left: usize,
+    algorithms: Algorithms,
+}
+
+/// What becomes of bytes behind a layer.
+enum Next {
+    /// Too few bytes to tell.
+    Undecided(Vec<u8>),
+    /// Nothing is to be undone.
+    Plain,
+    /// A layer is undone.
+    Layer(Box<Layer>),
+}
+
+/// Bytes that tell what they are.
+const MAGIC_LEN: usize = 4;
+
+impl Next {
+    fn write(&mut self, bytes: &[u8], shape: &Shape<'_>) -> io::Result<()> {
+        if let Next::Undecided(begun) = self {
+            begun.extend_from_slice(bytes);
+            if begun.len() < MAGIC_LEN {
+                return Ok(());
+            }
+            let begun = std::mem::take(begun);
+            *self = Next::decide(&begun, shape)?;
+            return self.write_on(&begun);
+        }
+        self.write_on(bytes)
+    }
+
+    fn write_on(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Next::Layer(layer) => layer.write_all(bytes),
+            _ => Ok(()),
+        }
+    }
+
+    fn decide(begun: &[u8], shape: &Shape<'_>) -> io::Result<Next> {
+        let encoding = shape.layers.first().copied().or(match begun {
+            [0x1f, 0x8b, 0x08, ..] => Some(Encoding::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Encoding::Zstd),
+            _ => None,
+        });
+        let Some(encoding) = encoding else { return Ok(Next::Plain) };
+        let inner = Level {
+            hashing: Hashing::new(shape.algorithms),
+            length: 0,
+            first_member: None,
+            next: Next::Undecided(Vec::new()),
+            next_broken: false,
+            layers: shape.layers.get(1..).unwrap_or_default().to_vec(),
+            left: shape.left.saturating_sub(1),
+            algorithms: shape.algorithms,
+        };
+        Ok(Next::Layer(Box::new(match encoding {
+            Encoding::Gzip => Layer::Gzip(Some(GzDecoder::new(inner))),
+            // A zlib header is a multiple of 31, with 8 for its method.
+            Encoding::Deflate if begun[0] & 15 == 8 && u16::from_be_bytes([begun[0], begun[1]]).is_multiple_of(31) => {
+                Layer::Zlib(flate2::write::ZlibDecoder::new(inner))
+            }
+            Encoding::Deflate => Layer::Deflate(flate2::write::DeflateDecoder::new(inner)),
+            Encoding::Brotli => Layer::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(inner, 4096))),
+            Encoding::Zstd => Layer::Zstd(zstd::stream::write::Decoder::new(inner)?),
+        })))
+    }
+
+    /// Flushes what the decoders still hold, and tells whether each stream has ended.
+    fn end(&mut self, shape: &Shape<'_>) -> io::Result<()> {
+        if let Next::Undecided(begun) = self {
+            let mut begun = std::mem::take(begun);
+            if begun.is_empty() {
+                *self = Next::Plain;
+                return Ok(());
+            }
+            let len = begun.len();
+            begun.resize(MAGIC_LEN.max(len), 0);
+            *self = Next::decide(&begun, shape)?;
+            self.write_on(&begun[..len])?;
+        }
+        match self {
+            Next::Layer(layer) => layer.end(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The most bytes that any layer decoded to.
+    fn decoded_max(&self) -> u64 {
+        match self {
+            Next::Layer(layer) => layer.level().length.max(layer.level().next.decoded_max()),
+            _ => 0,
+        }
+    }
+
+    /// Whether more layers follow than may be undone.
+    fn has_more_layers(&self, left: usize) -> bool {
+        match self {
+            Next::Layer(_) if left == 0 => true,
+            Next::Layer(layer) => layer.level().next.has_more_layers(left - 1),
+            _ => false,
+        }
+    }
+
+    fn collect(&self, layers: &mut Vec<Digests>) {
+        if let Next::Layer(layer) = self {
+            let level = layer.level();
+            layers.extend(level.first_member);
+            layers.push(level.hashing.clone().finish());
+            level.next.collect(layers);
+        }
+    }
+}
+
+/// A decoder; what it gives goes into its level.
+enum Layer {
+    /// Empty only while one member follows another.
+    Gzip(Option<GzDecoder<Level>>),
+    Zlib(flate2::write::ZlibDecoder<Level>),
+    Deflate(flate2::write::DeflateDecoder<Level>),
+    Brotli(Box<brotli_decompressor::DecompressorWriter<Level>>),
+    Zstd(zstd::stream::write::Decoder<'static, Level>),
+}
+
+/// Decoded bytes: hashed, and decoded on where they are encoded once more.
+struct Level {
+    hashing: Hashing,
+    length: u64,
+    /// What a reader sees that stops behind the first member of a gzip file.
+    first_member: Option<Digests>,
+    next: Next,
+    next_broken: bool,
+    layers: Vec<Encoding>,
+    left: usize,
+    algorithms: Algorithms,
+}
+
+impl Write for Level {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hashing.update(bytes);
+        self.length += bytes.len() as u64;
+        let shape = Shape { layers: &self.layers, left: self.left, algorithms: self.algorithms };
+        // A broken layer further in changes nothing about this one, and keeps what it holds.
+        self.next_broken = self.next_broken || self.next.write(bytes, &shape).is_err();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A gzip file has members one behind the other. Some readers put them together, some stop behind the first.
+fn write_members(decoder: &mut Option<GzDecoder<Level>>, mut bytes: &[u8]) -> io::Result<()> {
+    while let (Some(member), false) = (decoder.as_mut(), bytes.is_empty()) {
+        let taken = member.write(bytes)?;
+        bytes = &bytes[taken..];
+        if taken == 0 {
+            member.try_finish()?;
+            let Some(mut level) = decoder.take().map(GzDecoder::finish).transpose()? else { break };
+            level.first_member.get_or_insert_with(|| level.hashing.clone().finish());
+            *decoder = Some(GzDecoder::new(level));
+        }
+    }
+    Ok(())
+}
+
+impl Layer {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Layer::Gzip(decoder) => write_members(decoder, bytes),
+            Layer::Zlib(decoder) => decoder.write_all(bytes),
+            Layer::Deflate(decoder) => decoder.write_all(bytes),
+            Layer::Brotli(decoder) => decoder.write_all(bytes),
+            Layer::Zstd(decoder) => decoder.write_all(bytes),
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let ended = match self {
+            Layer::Gzip(decoder) => decoder.as_mut().map_or(Ok(()), GzDecoder::try_finish),
+            Layer::Zlib(decoder) => decoder.try_finish(),
+            Layer::Deflate(decoder) => decoder.try_finish(),
+            Layer::Brotli(decoder) => decoder.close(),
+            Layer::Zstd(decoder) => decoder.flush(),
+        };
+        let level = self.level_mut();
+        let shape = Shape { layers: &level.layers, left: level.left, algorithms: level.algorithms };
+        if level.next_broken {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        ended.and(level.next.end(&shape))
+    }
+
+    fn level(&self) -> &Level {
+        match self {
+            Layer::Gzip(decoder) => decoder.as_ref().expect("only empty inside write_members").get_ref(),
+            Layer::Zlib(decoder) => decoder.get_ref(),
+            Layer::Deflate(decoder) => decoder.get_ref(),
+            Layer::Brotli(decoder) => decoder.get_ref(),
+            Layer::Zstd(decoder) => decoder.get_ref(),
+        }
+    }
+
+    fn level_mut(&mut self) -> &mut Level {
+        match self {
+            Layer::Gzip(decoder) => decoder.as_mut().expect("only empty inside write_members").get_mut(),
+            Layer::Zlib(decoder) => decoder.get_mut(),
+            Layer::Deflate(decoder) => decoder.get_mut(),
+            Layer::Brotli(decoder) => decoder.get_mut(),
+            Layer::Zstd(decoder) => decoder.get_mut(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    fn bounds() -> settings::Encodings {
+        settings::Encodings::default()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn deflate(bytes: &[u8], zlib: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        if zlib {
+            flate2::read::ZlibEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut out).unwrap();
+        } else {
+            flate2::read::DeflateEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut out).unwrap();
+        }
+        out
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    /// One meta-block that is not compressed (RFC 7932, section 9.2), for up to 65,536 bytes.
+    fn brotli(bytes: &[u8]) -> Vec<u8> {
+        let length = (bytes.len() - 1) as u32;
+        // WBITS 16 (0), ISLAST 0, MNIBBLES 4 (00), MLEN - 1 in 16 bits, ISUNCOMPRESSED 1, then bytes; 03 ends it.
+        let head = length << 4 | 1 << 20;
+        let mut out = head.to_le_bytes()[..3].to_vec();
+        out.extend_from_slice(bytes);
+        out.push(3);
+        out
+    }
+
+    fn payload() -> Vec<u8> {
+        (0..50_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+
+    fn decode(header: Option<&str>, bytes: &[u8], split: usize, bounds: &settings::Encodings) -> Option<Decoded> {
+        let mut decoding = Decoding::new(header.into_iter(), bounds, Algorithms::NONE);
+        bytes.chunks(split).for_each(|piece| decoding.update(piece));
+        decoding.finish()
+    }
+
+    fn sha256(bytes: &[u8]) -> [u8; 32] {
+        Digests::of(bytes).sha256
+    }
+
+    #[test]
+    fn every_encoding_in_any_split() {
+        let payload = payload();
+        for (header, bytes) in [
+            (Some("gzip"), gzip(&payload)),
+            (Some("X-GZIP"), gzip(&payload)),
+            (None, gzip(&payload)),
+            (None, zstd(&payload)),
+            (Some("zstd"), zstd(&payload)),
+            (Some("deflate"), deflate(&payload, true)),
+            (Some("deflate"), deflate(&payload, false)),
+            (Some("aws-chunked, br"), brotli(&payload)),
+        ] {
+            for split in [1, 7, 4096, bytes.len()] {
+                let decoded = decode(header, &bytes, split, &bounds()).unwrap();
+                assert_eq!(decoded.layers[0].sha256, sha256(&payload), "{header:?} {split}");
+                assert_eq!(
+                    (decoded.bound, decoded.broken, decoded.layers.len()),
+                    (None, false, 1),
+                    "{header:?} {split}"
+                );
+                assert_eq!(decoded.declared, header.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_encoded_costs_nothing() {
+        for bytes in [&b""[..], b"x", b"plain text", b"\x1f\x8b\x07"] {
+            assert_eq!(decode(None, bytes, 1, &bounds()), None);
+        }
+        assert_eq!(decode(Some("identity, compress"), b"plain text", 4, &bounds()), None);
+    }
+
+    #[test]
+    fn layers_are_hashed_one_by_one() {
+        let payload = payload();
+        let (inner, outer) = (gzip(&payload), zstd(&gzip(&payload)));
+        for header in [Some("gzip, zstd"), Some("zstd"), None] {
+            let decoded = decode(header, &outer, 1000, &bounds()).unwrap();
+            let layers: Vec<_> = decoded.layers.iter().map(|layer| layer.sha256).collect();
+            assert_eq!(layers, [sha256(&inner), sha256(&payload)], "{header:?}");
+        }
+        let decoded = decode(None, &gzip(&outer), 1000, &bounds()).unwrap();
+        assert_eq!(decoded.bound, Some(Bound::Layers));
+        assert_eq!(decode(Some("gzip, gzip, gzip"), &inner, 99, &bounds()).unwrap().bound, Some(Bound::Layers));
+    }
+
+    #[test]
+    fn a_broken_stream_is_known_up_to_where_it_breaks() {
+        let payload = payload();
+        let mut wrong_sum = gzip(&payload);
+        let at = wrong_sum.len() - 5;
+        wrong_sum[at] ^= 1;
+        let garbage_behind = [gzip(&payload), b"garbage".to_vec()].concat();
+        let cut = gzip(&payload);
+        let cut = cut[..cut.len() - 8].to_vec();
+        for (name, bytes) in [("sum", wrong_sum), ("garbage", garbage_behind), ("cut", cut)] {
+            for split in [13, 100_000] {
+                let decoded = decode(None, &bytes, split, &bounds()).unwrap();
+                assert!(decoded.broken, "{name} {split}");
+                assert_eq!(decoded.layers[0].sha256, sha256(&payload), "{name} {split}");
+            }
+        }
+        // Declared, and nothing of the kind: readers see nothing of it either.
+        let decoded = decode(Some("gzip"), b"no gzip at all", 5, &bounds()).unwrap();
+        assert!(decoded.broken && decoded.bound.is_none());
+    }
+
+    /// Readers differ on what the members of a gzip file are together.
+    #[test]
+    fn members_are_read_in_both_ways() {
+        let (one, two) = (b"one".repeat(1000), b"two".repeat(1000));
+        for split in [1, 100_000] {
+            let decoded = decode(None, &[gzip(&one), gzip(&two)].concat(), split, &bounds()).unwrap();
+            let layers: Vec<_> = decoded.layers.iter().map(|layer| layer.sha256).collect();
+            assert_eq!(layers, [sha256(&one), sha256(&[one.clone(), two.clone()].concat())], "{split}");
+            assert!(!decoded.broken);
+        }
+    }
+
+    #[test]
+    fn bounds_are_said() {
+        let zeros = gzip(&vec![0; 20 << 20]);
+        let small = settings::Encodings { size: 1 << 20, ratio: 1_000_000, ..bounds() };
+        for (bounds, bound) in [(bounds(), Bound::Ratio), (small, Bound::Size)] {
+            assert_eq!(decode(Some("gzip"), &zeros, 4096, &bounds).unwrap().bound, Some(bound));
+        }
+        let hasty = settings::Encodings { time: Duration::ZERO, ratio: 1_000_000, ..bounds() };
+        assert_eq!(decode(None, &zeros, 4096, &hasty).unwrap().bound, Some(Bound::Time));
+        let off = settings::Encodings { decode: false, ..bounds() };
+        assert_eq!(decode(None, &zeros, 4096, &off), None);
+    }
+}
