@@ -4,5 +4,6 @@ pub mod authorization;
 pub mod chunked;
 pub mod code;
 pub mod complete;
+pub mod form;
 pub mod head;
 pub mod target;

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use hashgate::s3::authorization::{Authorization, Presented, canonical_request, canonical_uris, presented};
 use hashgate::s3::chunked::{Framer, FramingError, Segment, Signing};
+use hashgate::s3::form::{self, Form, FormError};
 use hashgate::s3::head::Head;
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -116,6 +117,43 @@ fn payload_len(segments: &[Segment]) -> u64 {
     payloads.map(|segment| segment.wire().len() as u64).sum()
 }
 
+/// The first byte of `input` chooses the splits, the rest is a form with the boundary `b`. What is given out is a prefix of
+/// the body, the whole of it where it is taken, and no split changes the result.
+pub fn form(input: &[u8]) {
+    let [split, body @ ..] = input else { return };
+    let whole = read_form([body]);
+    let split = read_form(body.chunks(1 + usize::from(split % 9)));
+    assert_eq!(whole.1, split.1);
+    for (segments, outcome) in [&whole, &split] {
+        let wire: Vec<u8> = segments.iter().flat_map(|segment| form_wire(segment).to_vec()).collect();
+        assert!(body.starts_with(&wire));
+        assert!(outcome.is_err() || wire == body);
+    }
+    if whole.1.is_ok() {
+        assert_eq!(form_payload(&whole.0), form_payload(&split.0));
+    }
+}
+
+fn read_form<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<form::Segment>, Result<(), FormError>) {
+    let mut form = Form::new("multipart/form-data; boundary=b").expect("a plain boundary");
+    let mut segments = Vec::new();
+    let mut push = |piece: &[u8]| form.push(Bytes::copy_from_slice(piece), &mut segments);
+    let outcome = pieces.into_iter().try_for_each(&mut push);
+    let outcome = outcome.and_then(|()| form.finish(&mut segments));
+    (segments, outcome)
+}
+
+fn form_wire(segment: &form::Segment) -> &Bytes {
+    match segment {
+        form::Segment::Payload(wire) | form::Segment::Frame(wire, _) => wire,
+    }
+}
+
+fn form_payload(segments: &[form::Segment]) -> Vec<u8> {
+    let payloads = segments.iter().filter(|segment| matches!(segment, form::Segment::Payload(_)));
+    payloads.flat_map(|segment| form_wire(segment).to_vec()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -131,6 +169,11 @@ mod tests {
     #[test]
     fn chunked_corpus() {
         replay("chunked", super::chunked);
+    }
+
+    #[test]
+    fn form_corpus() {
+        replay("form", super::form);
     }
 
     fn replay(target: &str, run: fn(&[u8])) {
