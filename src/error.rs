@@ -155,6 +155,7 @@ impl Failure {
             Failure::Unauthenticated(error) | Failure::Body(InspectError::Signature(error)) => error.label(),
             Failure::Body(InspectError::Framing(error)) => framing_label(*error),
             Failure::Body(InspectError::TooLarge) => "too_large",
+            Failure::Body(InspectError::TooSmall) => "too_small",
             Failure::Body(InspectError::HttpTrailers) => "http_trailers",
             Failure::Body(InspectError::Promise(promise)) => promise.label(),
             Failure::Body(InspectError::Slow(TooSlow::Silent)) => "client_silent",
@@ -193,8 +194,10 @@ fn body_answer(error: &InspectError) -> (Code, String) {
     let code = match error {
         InspectError::Framing(FramingError::SizeLine) => Code::InvalidChunkSizeError,
         InspectError::Framing(FramingError::Trailer) => Code::MalformedTrailerError,
+        InspectError::Framing(FramingError::Form(_)) => Code::MalformedPOSTRequest,
         InspectError::Framing(_) | InspectError::ClientGone => Code::IncompleteBody,
         InspectError::TooLarge => Code::EntityTooLarge,
+        InspectError::TooSmall => Code::EntityTooSmall,
         InspectError::HttpTrailers => Code::InvalidRequest,
         InspectError::Promise(promise) => promise.code(),
         InspectError::Signature(error) => return (error.code(), error.to_string()),
@@ -212,5 +215,6 @@ fn framing_label(error: FramingError) -> &'static str {
         FramingError::Truncated => "body_truncated",
         FramingError::AfterEnd => "bytes_after_end",
         FramingError::Trailer => "trailer_malformed",
+        FramingError::Form(_) => "form_malformed",
     }
 }

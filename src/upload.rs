@@ -16,11 +16,12 @@ use crate::inspect::{Inspected, Inspection, Pace};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::Record;
 use crate::relay;
-use crate::route::{Errand, Operation};
+use crate::route::{Errand, Operation, object_key};
 use crate::s3::authorization;
+use crate::s3::chunked::{FramingError, Mark, Segment};
 use crate::s3::complete::{self, part_number};
 use crate::s3::head::Head;
-use crate::s3::target::copy_source;
+use crate::s3::target::{copy_source, encode_path};
 use http::header::ETAG;
 use http::request::Parts;
 use http::{Request, Response};
@@ -57,7 +58,7 @@ async fn attempt(
     let head = Head::of(&parts);
     let presented = authorization::presented(head).map_err(crate::authenticate::AuthError::from)?;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let errand = gate.rules.route(head, parts.version, authority, &presented, has_body)?;
+    let mut errand = gate.rules.route(head, parts.version, authority, &presented, has_body)?;
     record.routed(&errand);
     let now = OffsetDateTime::now_utc();
     let mut caller = gate.authenticator.authenticate(head, &presented, now)?;
@@ -97,7 +98,17 @@ async fn attempt(
         }
     }
     let mut inspection = client.inspect(gate, &parts, &errand, &mut caller)?;
-    let streamed = stream(&mut inspection, &mut held, &mut role, reframe).await;
+    let mut first = Vec::new();
+    if errand.operation == Operation::PostObject {
+        match admit_form(gate, record, &mut errand, &mut inspection, &parts, now).await {
+            Ok((segments, sent_by)) => (first, caller) = (segments, sent_by),
+            Err(failure) => {
+                client.take_back(inspection);
+                return Err(failure);
+            }
+        }
+    }
+    let streamed = stream(first, &mut inspection, &mut held, &mut role, reframe).await;
     record.saw(inspection.payload_len());
     if let Err(error) = streamed {
         return match error {
@@ -107,7 +118,8 @@ async fn attempt(
             }
             Streaming::Interrupted(interrupted) => {
                 let subject = subject(&errand, &caller);
-                let early = Early { inspection, subject, client, parts: &parts, role };
+                let place = Place::of(&parts, errand.form_key());
+                let early = Early { inspection, subject, client, place, role };
                 interruption(gate, record, interrupted, Some(early)).await
             }
         };
@@ -182,7 +194,7 @@ async fn unverifiable(
         return Ok(None);
     }
     let bucket = subject.buckets.first().cloned().unwrap_or_default();
-    let (Some(place), true) = (Place::of(parts), read_back::is_possible(gate, parts, &bucket).await) else {
+    let (Some(place), true) = (Place::of(parts, None), read_back::is_possible(gate, parts, &bucket).await) else {
         gate.sinks.metrics.complete("unknown");
         return Err(Failure::Unverifiable);
     };
@@ -205,14 +217,21 @@ fn stored_etag(answer: &Response<AnswerBody>) -> Option<&str> {
 
 /// Moves the body through the inspection into the hold, until its end.
 async fn stream(
+    mut segments: Vec<Segment>,
     inspection: &mut Inspection<Incoming>,
     held: &mut Held,
     role: &mut Role,
     reframe: Reframe,
 ) -> Result<(), Streaming> {
     loop {
+        for segment in segments {
+            role.see(&segment).await;
+            for segment in reframe.convert(segment) {
+                held.push(segment).await.map_err(Streaming::Interrupted)?;
+            }
+        }
         // An answer may come while the client is silent: a refusal should not wait for the next bytes.
-        let segments = tokio::select! {
+        segments = tokio::select! {
             biased;
             interrupted = held.interrupted() => return Err(Streaming::Interrupted(interrupted)),
             segments = inspection.next() => segments.map_err(|error| Streaming::Failed(error.into()))?,
@@ -220,13 +239,35 @@ async fn stream(
         if segments.is_empty() {
             return Ok(());
         }
-        for segment in segments {
-            role.see(&segment).await;
-            for segment in reframe.convert(segment) {
-                held.push(segment).await.map_err(Streaming::Interrupted)?;
-            }
-        }
     }
+}
+
+/// A form says who sent it, and what is asked, in its fields: they are read before anything goes on. Gives the segments
+/// that came with them, and the caller.
+async fn admit_form(
+    gate: &Gate,
+    record: &mut Record,
+    errand: &mut Errand,
+    inspection: &mut Inspection<Incoming>,
+    parts: &Parts,
+    now: OffsetDateTime,
+) -> Result<(Vec<Segment>, Caller), Failure> {
+    let segments = inspection.next().await?;
+    let Some(Segment::Frame(_, Mark::Fields(fields))) = segments.first() else {
+        return Err(Failure::Body(FramingError::Truncated.into()));
+    };
+    let key = object_key(fields)?;
+    let names = errand.target.names(&format!("{}/{}", parts.uri.path(), encode_path(&key)));
+    if gate.read_backs.is_shut(&names) {
+        return Err(Failure::ReadBack);
+    }
+    errand.target.key = Some(key);
+    record.routed(errand);
+    let bucket = errand.target.bucket.as_deref().unwrap_or_default();
+    let (caller, range) = gate.authenticator.authenticate_form(fields, bucket, now)?;
+    record.called_by(&caller);
+    inspection.heed(fields, &segments, &gate.settings.encodings, gate.algorithms(), range);
+    Ok((segments, caller))
 }
 
 enum Streaming {
@@ -257,7 +298,8 @@ struct Early<'a> {
     inspection: Inspection<Incoming>,
     subject: Subject,
     client: &'a mut Client,
-    parts: &'a Parts,
+    /// Where the object would be.
+    place: Option<Place>,
     role: Role,
 }
 
@@ -299,7 +341,7 @@ async fn early_commit(
     answer: Response<AnswerBody>,
     early: Option<Early<'_>>,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let Some(Early { mut inspection, subject, client, parts, role }) = early else { return Err(Failure::EarlyCommit) };
+    let Some(Early { mut inspection, subject, client, place, role }) = early else { return Err(Failure::EarlyCommit) };
     if let Role::Part(part) = role {
         part.committed_early().await;
     }
@@ -314,7 +356,7 @@ async fn early_commit(
     match decide::verdict(gate.look_up_as_read(&digests, decoded.as_ref())?, &subject, &gate.settings.policy) {
         Verdict::Reject(why @ Why::Listed(_)) => {
             record.decided(&why);
-            act::remove_committed(gate, parts, answer).await;
+            act::remove_committed(gate, place, answer).await;
             Err(Failure::Listed)
         }
         _ => Err(Failure::EarlyCommit),

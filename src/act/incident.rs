@@ -8,11 +8,10 @@ use crate::s3::head::Head;
 use http::request::Parts;
 use http::{Method, Response};
 
-/// Removes what the origin said that it stored. `upload` is the head of the client's request. Needs
-/// `origin.credentials`.
-pub async fn remove_committed(gate: &Gate, upload: &Parts, answer: Response<AnswerBody>) {
+/// Removes what the origin said that it stored, and where. Needs `origin.credentials`.
+pub async fn remove_committed(gate: &Gate, place: Option<Place>, answer: Response<AnswerBody>) {
     let identity = Identity::of(answer.headers());
-    let removed = match Place::of(upload) {
+    let removed = match place {
         Some(place) => own::remove(gate, &place, &identity).await,
         None => false,
     };
@@ -33,7 +32,7 @@ pub async fn abort_multipart(gate: &Gate, complete: &Parts) {
     }
     let upload = Head::of(complete).query_value("uploadId").unwrap_or_default();
     let query = format!("uploadId={}", own::encode(&upload));
-    let aborted = match Place::of(complete) {
+    let aborted = match Place::of(complete, None) {
         Some(place) => own::call(gate, &place, Method::DELETE, &query, None).await,
         None => None,
     };

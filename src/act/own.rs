@@ -3,11 +3,11 @@
 use crate::forward::{AnswerBody, OriginHead};
 use crate::gate::Gate;
 use crate::s3::head::query_pairs;
-use crate::s3::target::Target;
+use crate::s3::target::{Target, decode, encode_path};
 use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::{IpAddr, Ipv4Addr};
 use time::OffsetDateTime;
 
@@ -24,10 +24,15 @@ pub struct Place {
 }
 
 impl Place {
-    /// That of a client's request; `None` where it names no Host.
-    pub fn of(parts: &Parts) -> Option<Place> {
+    /// That of a client's request; `None` where it names no Host. `form_key` is the key that a form names.
+    pub fn of(parts: &Parts, form_key: Option<&str>) -> Option<Place> {
         let host = parts.headers.get(HOST)?.to_str().ok()?.to_owned();
-        Some(Place { host, path: parts.uri.path().to_owned() })
+        let path = parts.uri.path();
+        let path = match form_key {
+            None => path.to_owned(),
+            Some(key) => format!("{}/{}", path.trim_end_matches('/'), encode_path(key)),
+        };
+        Some(Place { host, path })
     }
 }
 
@@ -44,16 +49,12 @@ impl Source {
     /// style.
     pub fn read(copy_source: &str, host: String, range: Option<String>) -> Source {
         let (name, query) = copy_source.split_once('?').unwrap_or((copy_source, ""));
-        let name: Vec<u8> = percent_decode_str(name.trim_start_matches('/')).collect();
-        let path = format!("/{}", percent_encode(&name, PATH));
+        let path = format!("/{}", encode_path(&decode(name.trim_start_matches('/'))));
         let version = query_pairs(query).find(|(name, _)| name == "versionId").map(|(_, version)| version);
         let query = version.map(|version| format!("versionId={}", encode(&version))).unwrap_or_default();
         Source { place: Place { host, path }, query, range }
     }
 }
-
-/// What a path is not encoded for.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Begins to read the source of a copy. `None` where the store does not give it.
 pub async fn read_source(gate: &Gate, source: &Source) -> Option<Response<AnswerBody>> {

@@ -135,7 +135,7 @@ pub async fn is_possible(gate: &Gate, complete: &Parts, bucket: &str) -> bool {
     if gate.settings.multipart.unverifiable != Unverifiable::ReadBack || customer_key {
         return false;
     }
-    let Some(place) = Place::of(complete) else { return false };
+    let Some(place) = Place::of(complete, None) else { return false };
     // In path style the bucket is the first segment; a bucket that the Host names is the path `/`.
     let path = if place.path.trim_start_matches('/').starts_with(bucket) { format!("/{bucket}") } else { "/".into() };
     let bucket = Place { path, ..place };

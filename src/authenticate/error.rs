@@ -2,6 +2,7 @@
 
 use crate::s3::authorization::{AuthorizationError, Place};
 use crate::s3::code::Code;
+use crate::s3::post_policy::PolicyError;
 
 /// Why a request, or a piece of its body, is refused. `Display` is for the client: it holds no secret, and no signature
 /// that we computed.
@@ -57,6 +58,17 @@ pub enum AuthError {
     /// The request's signature is wrong.
     #[error("{}", Code::SignatureDoesNotMatch.message())]
     Signature,
+    /// A form's authorization lacks a field, or has one that cannot be read.
+    #[error(
+        "The form lacks policy, x-amz-algorithm, x-amz-credential, x-amz-date or x-amz-signature, or one is malformed."
+    )]
+    FormIncomplete,
+    /// A form of a user who would have to be signed anew.
+    #[error("Form uploads of this user do not pass through this gateway.")]
+    FormResigned,
+    /// A form's policy does not allow it.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A chunk's is.
     #[error("The signature of a chunk does not match what was received.")]
     ChunkSignature,
@@ -72,6 +84,10 @@ impl AuthError {
             AuthError::Authorization(error) => error.code(),
             AuthError::UnknownAccessKey => Code::InvalidAccessKeyId,
             AuthError::Skewed => Code::RequestTimeTooSkewed,
+            AuthError::Policy(PolicyError::Malformed) => Code::InvalidPolicyDocument,
+            AuthError::Policy(_) => Code::AccessDenied,
+            AuthError::FormIncomplete => Code::InvalidArgument,
+            AuthError::FormResigned => Code::NotImplemented,
             AuthError::NotYetValid | AuthError::Expired | AuthError::UnsignedHeader => Code::AccessDenied,
             AuthError::ExpiresRange => Code::AuthorizationQueryParametersError,
             AuthError::ScopeDate(place) | AuthError::Region { place, .. } => place.code(),
@@ -102,6 +118,9 @@ impl AuthError {
             AuthError::PayloadMissing => "payload_missing",
             AuthError::PayloadUnknown => "payload_unknown",
             AuthError::PayloadKind => "payload_kind",
+            AuthError::FormIncomplete => "form_incomplete",
+            AuthError::FormResigned => "form_resigned",
+            AuthError::Policy(_) => "form_policy",
             AuthError::Signature => "signature",
             AuthError::ChunkSignature => "chunk_signature",
             AuthError::TrailerSignature => "trailer_signature",

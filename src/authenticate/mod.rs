@@ -8,6 +8,7 @@
 
 mod chunks;
 mod error;
+mod form;
 mod sign;
 mod verify;
 
@@ -109,12 +110,16 @@ impl Authenticator {
     }
 
     fn claimed(&self, presented: &Presented) -> Caller {
-        let Some(access_key) = presented.access_key() else {
+        self.claimed_as(presented.access_key().map(str::to_owned))
+    }
+
+    fn claimed_as(&self, access_key: Option<String>) -> Caller {
+        let Some(access_key) = access_key else {
             return Caller::anonymous();
         };
         Caller {
-            access_key: Some(access_key.to_owned()),
-            tenant: self.users.get(access_key).and_then(|user| user.tenant.clone()),
+            tenant: self.users.get(&access_key).and_then(|user| user.tenant.clone()),
+            access_key: Some(access_key),
             confidence: Confidence::Claimed,
             chunks: None,
             origin_credentials: None,

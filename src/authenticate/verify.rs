@@ -85,7 +85,12 @@ fn check_times(signed_at: OffsetDateTime, expires_s: u32, now: OffsetDateTime) -
     Ok(())
 }
 
-fn check_scope(scope: &Scope, signed_at: OffsetDateTime, region: Option<&str>, place: Place) -> Result<(), AuthError> {
+pub(super) fn check_scope(
+    scope: &Scope,
+    signed_at: OffsetDateTime,
+    region: Option<&str>,
+    place: Place,
+) -> Result<(), AuthError> {
     if !authorization::timestamp(signed_at).starts_with(&scope.date) {
         return Err(AuthError::ScopeDate(place));
     }

@@ -125,6 +125,6 @@ mod tests {
         assert_eq!(chunks, b"3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n");
         let mut framer = Framer::chunked(Signing::Unsigned, 3, Some(vec!["x-amz-checksum-crc32".into()]));
         framer.push(chunks.into(), &mut Vec::new()).unwrap();
-        framer.finish().unwrap();
+        framer.finish(&mut Vec::new()).unwrap();
     }
 }

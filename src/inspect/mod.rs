@@ -16,6 +16,8 @@ use crate::config::settings;
 use crate::digest::{Algorithm, Algorithms, Digests, Hashing};
 use crate::route::Errand;
 use crate::s3::chunked::{Framer, FramingError, Mark, Segment, Trailers};
+use crate::s3::form::Fields;
+use crate::s3::post_policy::LengthRange;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -31,6 +33,9 @@ pub enum InspectError {
     /// More payload than the operation takes.
     #[error("the body is larger than this call takes")]
     TooLarge,
+    /// Less payload than the form's policy asks for.
+    #[error("the payload is smaller than the policy allows")]
+    TooSmall,
     /// HTTP trailers, which S3 does not use and stores treat differently.
     #[error("the body has HTTP trailers")]
     HttpTrailers,
@@ -69,7 +74,9 @@ pub struct Inspection<B> {
     chunks: Option<ChunkVerifier>,
     trailers: Trailers,
     payload_max: u64,
+    length_min: u64,
     payload: u64,
+    ended: bool,
 }
 
 impl<B> Inspection<B>
@@ -109,7 +116,9 @@ where
             chunks,
             trailers: Trailers::default(),
             payload_max: errand.payload_max.unwrap_or(u64::MAX),
+            length_min: 0,
             payload: 0,
+            ended: false,
         })
     }
 
@@ -117,9 +126,10 @@ where
     /// the future is dropped before it is done.
     pub async fn next(&mut self) -> Result<Vec<Segment>, InspectError> {
         let mut segments = Vec::new();
-        while segments.is_empty() {
+        while segments.is_empty() && !self.ended {
             let Some(frame) = self.pace.watch(self.body.frame()).await? else {
-                self.framer.finish()?;
+                self.ended = true;
+                self.framer.finish(&mut segments)?;
                 break;
             };
             let wire =
@@ -138,9 +148,36 @@ where
         if self.chunks.is_some_and(|chunks| !chunks.finished()) {
             return Err(FramingError::Truncated.into());
         }
+        if self.payload < self.length_min {
+            return Err(InspectError::TooSmall);
+        }
+        if self.payload > self.payload_max {
+            return Err(InspectError::TooLarge);
+        }
         let digests = self.hashing.finish();
         self.promises.check(&digests, &self.trailers.fields)?;
         Ok(Inspected { digests, decoded: self.decoding.and_then(Decoding::finish) })
+    }
+
+    /// A form says in its fields how its payload is encoded, and how long it may be. `came_with` are the segments that
+    /// came together with them, and were looked at before.
+    pub fn heed(
+        &mut self,
+        fields: &Fields,
+        came_with: &[Segment],
+        encodings: &settings::Encodings,
+        wanted: Algorithms,
+        range: LengthRange,
+    ) {
+        let mut decoding = Decoding::new(fields.get("content-encoding").into_iter(), encodings, wanted);
+        for segment in came_with {
+            if let Segment::Payload(payload) = segment {
+                decoding.update(payload);
+            }
+        }
+        self.decoding = Some(decoding);
+        self.length_min = range.min;
+        self.payload_max = range.max;
     }
 
     /// Payload bytes seen so far.

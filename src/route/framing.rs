@@ -6,14 +6,17 @@
 use super::{Operation, Reason, Refusal, Rules};
 use crate::s3::authorization::{Payload, Presented};
 use crate::s3::chunked::{Framer, Signing};
+use crate::s3::form::Form;
 use crate::s3::head::Head;
 use http::Method;
 
 /// How a body is framed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Framing {
-    /// `aws-chunked`, and how it is signed; `None`: the body is the payload.
+    /// `aws-chunked`, and how it is signed; `None`: the body is the payload, or a form.
     pub chunked: Option<Chunking>,
+    /// The Content-Type of a form.
+    pub form: Option<String>,
     /// The payload length that the client declared.
     pub declared_length: Option<u64>,
     /// What `x-amz-content-sha256` says.
@@ -41,6 +44,9 @@ pub enum Promised {
 impl Framing {
     /// The framer for the body.
     pub fn framer(&self) -> Framer {
+        if let Some(Ok(form)) = self.form.as_deref().map(Form::new) {
+            return Framer::Form(Box::new(form));
+        }
         match &self.chunked {
             None => Framer::raw(self.declared_length),
             Some(chunking) => {
@@ -52,6 +58,7 @@ impl Framing {
     /// The label in records and metrics.
     pub fn label(&self) -> &'static str {
         match &self.chunked {
+            None if self.form.is_some() => "form",
             None => "raw",
             Some(Chunking { signing: Signing::Unsigned, .. }) => "aws_chunked_unsigned_trailer",
             Some(Chunking { trailers: None, .. }) => "aws_chunked_signed",
@@ -90,6 +97,7 @@ pub(super) fn read(
     }
     Ok(Framing {
         chunked: Some(Chunking { signing, trailers: announced_trailers(head, trailer)? }),
+        form: None,
         declared_length: Some(decoded_length(head)?),
         promised: Promised::Nothing,
     })
@@ -115,7 +123,19 @@ fn raw(head: Head<'_>, promised: Promised, operation: Operation, rules: &Rules) 
     if operation.is_upload() && !has_length {
         return Err(Reason::NoLength.into());
     }
-    Ok(Framing { chunked: None, declared_length, promised })
+    let form = match operation {
+        Operation::PostObject => Some(form_type(head)?),
+        _ => None,
+    };
+    // Of a form the length of the payload is not known beforehand.
+    let declared_length = declared_length.filter(|_| form.is_none());
+    Ok(Framing { chunked: None, form, declared_length, promised })
+}
+
+fn form_type(head: Head<'_>) -> Result<String, Refusal> {
+    let content_type = head.header("content-type").unwrap_or_default();
+    Form::new(content_type).map_err(|_| Reason::FormType)?;
+    Ok(content_type.to_owned())
 }
 
 fn decoded_length(head: Head<'_>) -> Result<u64, Refusal> {

@@ -3,11 +3,13 @@
 //!
 //! Pure: the head of the request goes in, nothing is read or sent.
 
+mod form;
 mod framing;
 mod hygiene;
 mod operation;
 mod refusal;
 
+pub use form::object_key;
 pub use framing::{Framing, Promised};
 pub use operation::Operation;
 pub use refusal::{Reason, Refusal};
@@ -41,6 +43,13 @@ pub struct Errand {
     pub framing: Framing,
     /// Most payload bytes that this operation takes; `None` for uploads.
     pub payload_max: Option<u64>,
+}
+
+impl Errand {
+    /// The key that a form names in its fields, and not in its path.
+    pub fn form_key(&self) -> Option<&str> {
+        self.target.key.as_deref().filter(|_| self.operation == Operation::PostObject)
+    }
 }
 
 impl Rules {
@@ -79,6 +88,9 @@ impl Rules {
         let brings_bytes = operation.is_upload() || has_body;
         if brings_bytes && matches!(presented, Presented::HeaderV2 { .. }) && !self.signature_v2 {
             return Err(Reason::SignatureV2.into());
+        }
+        if operation == Operation::PostObject && *presented != Presented::Anonymous {
+            return Err(Reason::FormType.into());
         }
         let framing = framing::read(head, presented, operation, self)?;
         Ok(Errand { payload_max: self.payload_max(operation), operation, target, framing })

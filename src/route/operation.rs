@@ -28,7 +28,7 @@ macro_rules! operations {
 }
 
 operations! {
-    PutObject, UploadPart, PutObjectAnnotation,
+    PutObject, PostObject, UploadPart, PutObjectAnnotation,
     CopyObject, UploadPartCopy, RenameObject,
     CreateMultipartUpload, CompleteMultipartUpload, AbortMultipartUpload,
     GetObject, HeadObject, DeleteObject, DeleteObjects,
@@ -41,7 +41,10 @@ operations! {
 impl Operation {
     /// Whether its body becomes an object, or a part of one.
     pub fn is_upload(self) -> bool {
-        matches!(self, Operation::PutObject | Operation::UploadPart | Operation::PutObjectAnnotation)
+        matches!(
+            self,
+            Operation::PutObject | Operation::PostObject | Operation::UploadPart | Operation::PutObjectAnnotation
+        )
     }
 }
 
@@ -143,7 +146,7 @@ fn post(head: Head<'_>, target: &Target, has: &dyn Fn(&str) -> bool) -> Result<O
     let content_type = head.header("content-type").unwrap_or_default().to_ascii_lowercase();
     // By content type, on any path with any query: MinIO takes a form wherever it comes.
     if content_type.contains("multipart/") {
-        return Err(Reason::Form.into());
+        return form(target, has);
     }
     match () {
         () if has("uploads") => Ok(Operation::CreateMultipartUpload),
@@ -154,6 +157,15 @@ fn post(head: Head<'_>, target: &Target, has: &dyn Fn(&str) -> bool) -> Result<O
         () if target.bucket.is_none() && !has("position") => Ok(Operation::Other),
         () => Err(Reason::PostOperation.into()),
     }
+}
+
+/// Posted to a bucket, without any sub-resource: anything else is a form at some stores and another call at others.
+fn form(target: &Target, has: &dyn Fn(&str) -> bool) -> Result<Operation, Refusal> {
+    let plain = !SELECTORS.iter().chain(MODIFIERS).any(|name| has(name));
+    if target.bucket.is_none() || target.key.is_some() || !plain {
+        return Err(Reason::FormTarget.into());
+    }
+    Ok(Operation::PostObject)
 }
 
 fn check_names(method: &Method, names: &[String]) -> Result<(), Refusal> {

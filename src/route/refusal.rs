@@ -80,8 +80,14 @@ reasons! {
     Method = "method", MethodNotAllowed, "The specified method is not allowed against this resource.";
     /// A POST that is none of the known operations.
     PostOperation = "post_operation", MethodNotAllowed, "This POST is no operation that passes through this gateway.";
-    /// A form upload.
-    Form = "form", NotImplemented, "Form uploads do not pass through this gateway yet.";
+    /// A form that is not posted to a bucket, or names a sub-resource.
+    FormTarget = "form_target", InvalidRequest, "A form must be posted to its bucket, without any sub-resource.";
+    /// A Content-Type of a form that is not plain, or a form that is signed in its header or query, too.
+    FormType = "form_type", MalformedPOSTRequest, "The Content-Type of a form must be multipart/form-data with one plain boundary, and its authorization must be in its fields.";
+    /// A field that opens another door.
+    FormField = "form_field", NotImplemented, "The form holds a field that does not pass through this gateway.";
+    /// No field `key`.
+    FormKey = "form_key", InvalidArgument, "The form has no field `key`, or an unusable one.";
     /// `Content-Range` on an upload.
     ContentRange = "content_range", InvalidRequest, "Content-Range is not allowed on an upload.";
     /// Appending to an object.

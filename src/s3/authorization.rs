@@ -323,7 +323,7 @@ impl Authorization {
 }
 
 /// `ACCESS-KEY/date/region/service/aws4_request`, split from behind: MinIO allows `/` in an access key.
-fn parse_credential(text: &str) -> Result<(String, Scope), Fault> {
+pub fn parse_credential(text: &str) -> Result<(String, Scope), Fault> {
     let pieces: Vec<&str> = text.rsplitn(5, '/').collect();
     let &[end, service, region, date, access_key] = pieces.as_slice() else {
         return Err(Fault::Credential);

@@ -15,6 +15,7 @@
 //! trailers= 1*( name ":" value [LF] CRLF ) [ "x-amz-trailer-signature:" signature CRLF ] CRLF
 //! ```
 
+use super::form::{Fields, Form, FormError};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Longest size line: eight digits, the extension with a SigV4A signature, CRLF.
@@ -54,7 +55,9 @@ pub enum Mark {
     },
     /// The CRLF behind a chunk's payload: the chunk is complete.
     ChunkEnd,
-    /// The end of the body: the closing CRLF, or the trailers with theirs.
+    /// All that stands before the payload of a form.
+    Fields(Fields),
+    /// The end of the body: the closing CRLF, the trailers with theirs, or a form's closing boundary.
     End(Trailers),
 }
 
@@ -102,6 +105,9 @@ pub enum FramingError {
     /// Trailers that are malformed, too large, or not those announced.
     #[error("the trailer is malformed or not the announced one")]
     Trailer,
+    /// A form that is not of the grammar.
+    #[error(transparent)]
+    Form(#[from] FormError),
 }
 
 /// Splits a body into payload and frames.
@@ -111,6 +117,8 @@ pub enum Framer {
     Raw(Raw),
     /// `aws-chunked`.
     Chunked(Chunked),
+    /// A form: the payload is its part `file`.
+    Form(Box<Form>),
 }
 
 impl Framer {
@@ -138,11 +146,12 @@ impl Framer {
         match self {
             Framer::Raw(raw) => raw.push(wire, out),
             Framer::Chunked(chunked) => chunked.push(wire, out),
+            Framer::Form(form) => Ok(form.push(wire, out)?),
         }
     }
 
-    /// Says that the body has ended.
-    pub fn finish(&mut self) -> Result<(), FramingError> {
+    /// Says that the body has ended, and appends the segments that are complete only then.
+    pub fn finish(&mut self, out: &mut Vec<Segment>) -> Result<(), FramingError> {
         match self {
             Framer::Raw(raw) => match raw.declared {
                 Some(declared) if raw.seen < declared => Err(FramingError::TooShort),
@@ -152,6 +161,7 @@ impl Framer {
                 State::Ended => Ok(()),
                 _ => Err(FramingError::Truncated),
             },
+            Framer::Form(form) => Ok(form.finish(out)?),
         }
     }
 }

@@ -37,6 +37,7 @@ codes! {
     AuthorizationHeaderMalformed = 400, "The authorization header is malformed.";
     AuthorizationQueryParametersError = 400, "Error parsing the X-Amz-Credential parameter or another authorization query parameter.";
     BadDigest = 400, "The Content-MD5 or checksum that you specified did not match what we received.";
+    EntityTooSmall = 400, "Your proposed upload is smaller than the minimum allowed object size.";
     EntityTooLarge = 400, "Your proposed upload exceeds the maximum allowed size.";
     IncompleteBody = 400, "You did not provide the number of bytes specified by the Content-Length or x-amz-decoded-content-length header, or the body's framing is malformed.";
     InternalError = 500, "We encountered an internal error. Please try again.";
@@ -45,8 +46,10 @@ codes! {
     InvalidChunkSizeError = 400, "The size of a chunk is malformed.";
     InvalidDigest = 400, "The Content-MD5 or checksum value that you specified is not valid.";
     InvalidPartOrder = 400, "The list of parts was not in ascending order. Parts must be ordered by part number.";
+    InvalidPolicyDocument = 400, "The content of the form does not meet the conditions specified in the policy document.";
     InvalidRequest = 400, "Invalid request.";
     InvalidURI = 400, "Couldn't parse the specified URI.";
+    MalformedPOSTRequest = 400, "The body of your POST request is not well-formed multipart/form-data.";
     MalformedTrailerError = 400, "The trailer of the request body is malformed or is not the one that x-amz-trailer announced.";
     MalformedXML = 400, "The XML that you provided was not well formed or did not validate against our published schema.";
     MethodNotAllowed = 405, "The specified method is not allowed against this resource.";

@@ -8,6 +8,7 @@
 //! part   = 1*( name ":" value CRLF ) CRLF octets        ; no preamble, no folded line, nothing behind `file`
 //! ```
 
+use super::chunked::{Mark, Segment, Trailers};
 use bytes::{Bytes, BytesMut};
 
 /// Most bytes of all fields, names and values: the bound of Amazon S3.
@@ -20,24 +21,6 @@ const PART_HEADER_LINES_MAX: usize = 8;
 const HEAD_MAX: usize = 128 << 10;
 /// Longest boundary, by RFC 2046.
 const BOUNDARY_MAX: usize = 70;
-
-/// A piece of a form, in wire order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// Bytes of the object.
-    Payload(Bytes),
-    /// Bytes around it, with what they mean.
-    Frame(Bytes, Mark),
-}
-
-/// What a frame says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// All that stands before the payload.
-    Fields(Fields),
-    /// The closing boundary.
-    End,
-}
 
 /// What a form says before its payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,7 +145,7 @@ impl Form {
         if !matches!(&self.buffer[start..], b"--" | b"--\r\n") {
             return Err(FormError::Truncated);
         }
-        out.push(Segment::Frame(self.buffer.split().freeze(), Mark::End));
+        out.push(Segment::Frame(self.buffer.split().freeze(), Mark::End(Trailers::default())));
         self.state = State::Ended;
         Ok(())
     }

@@ -6,4 +6,5 @@ pub mod code;
 pub mod complete;
 pub mod form;
 pub mod head;
+pub mod post_policy;
 pub mod target;

@@ -1,6 +1,6 @@
 //! Names in a request target: bucket and key, in every way in which they can be read, and prefixes that are not buckets.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::net::IpAddr;
 
 /// Which store the origin is: decides reserved prefixes and quirks.
@@ -117,6 +117,12 @@ pub fn path_style_host(host: &str, base_domains: &[String]) -> Option<String> {
     Some(format!("{domain}{port}"))
 }
 
+/// A name as it stands in a path, its slashes kept.
+pub fn encode_path(name: &str) -> String {
+    const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+    utf8_percent_encode(name, PATH).to_string()
+}
+
 /// The name of the object that a copy is made from, with its bucket: `x-amz-copy-source`, decoded, without its version
 /// and its empty segments.
 pub fn copy_source(value: &str) -> String {
@@ -154,7 +160,8 @@ fn split_path(path: &str) -> (Option<String>, Option<String>) {
     (some(first), some(rest))
 }
 
-fn decode(text: &str) -> String {
+/// Decodes a path. Bytes that are not UTF-8 become U+FFFD.
+pub fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 

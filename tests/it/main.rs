@@ -12,6 +12,7 @@ mod origin_failures;
 mod origins_copies;
 mod origins_forms;
 mod origins_multipart;
+mod origins_posts;
 mod origins_refusals;
 mod origins_vanish;
 mod promises;

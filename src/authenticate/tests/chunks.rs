@@ -75,7 +75,7 @@ fn accepted(mut verifier: ChunkVerifier, body: &[u8], decoded: u64, trailer: boo
             return false;
         }
     }
-    let framed = framer.finish().is_ok();
+    let framed = framer.finish(&mut Vec::new()).is_ok();
     let verified = segments.iter().try_for_each(|segment| verifier.segment(segment));
     assert!(verified.is_ok() || !verifier.finished(), "what failed never finishes");
     framed && verified.is_ok() && verifier.finished()

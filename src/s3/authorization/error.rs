@@ -10,6 +10,8 @@ pub enum Place {
     Header,
     /// In the query.
     Query,
+    /// In the fields of a form.
+    Form,
 }
 
 impl Place {
@@ -18,6 +20,7 @@ impl Place {
         match self {
             Place::Header => Code::AuthorizationHeaderMalformed,
             Place::Query => Code::AuthorizationQueryParametersError,
+            Place::Form => Code::InvalidArgument,
         }
     }
 }
@@ -27,6 +30,7 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Place::Header => "The authorization header",
             Place::Query => "The authorization in the query",
+            Place::Form => "The authorization in the form",
         })
     }
 }

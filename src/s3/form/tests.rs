@@ -58,7 +58,7 @@ fn a_form_is_split_into_fields_payload_and_end() {
             let body = format!("{KEY}{FILE}{payload}{end}");
             let (marks, read, wire) = outcome(body.as_bytes()).unwrap();
             assert_eq!((read, wire), (payload.as_bytes().to_vec(), body.into_bytes()));
-            let [Mark::Fields(fields), Mark::End] = &marks[..] else { panic!("{marks:?}") };
+            let [Mark::Fields(fields), Mark::End(_)] = &marks[..] else { panic!("{marks:?}") };
             assert_eq!((fields.get("key"), fields.filename.as_deref()), (Some("k/${filename}"), Some("a.png")));
         }
     }

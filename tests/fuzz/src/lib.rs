@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use hashgate::s3::authorization::{Authorization, Presented, canonical_request, canonical_uris, presented};
 use hashgate::s3::chunked::{Framer, FramingError, Segment, Signing};
-use hashgate::s3::form::{self, Form, FormError};
+use hashgate::s3::form::{Form, FormError};
 use hashgate::s3::head::Head;
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -90,7 +90,7 @@ fn read<'a>(mode: u8, declared: u8, pieces: impl IntoIterator<Item = &'a [u8]>) 
     let mut segments = Vec::new();
     let mut push = |piece: &[u8]| framer.push(Bytes::copy_from_slice(piece), &mut segments);
     let outcome = pieces.into_iter().try_for_each(&mut push);
-    let outcome = outcome.and_then(|()| framer.finish());
+    let outcome = outcome.and_then(|()| framer.finish(&mut segments));
     Reading { segments, outcome }
 }
 
@@ -134,7 +134,7 @@ pub fn form(input: &[u8]) {
     }
 }
 
-fn read_form<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<form::Segment>, Result<(), FormError>) {
+fn read_form<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Segment>, Result<(), FormError>) {
     let mut form = Form::new("multipart/form-data; boundary=b").expect("a plain boundary");
     let mut segments = Vec::new();
     let mut push = |piece: &[u8]| form.push(Bytes::copy_from_slice(piece), &mut segments);
@@ -143,14 +143,14 @@ fn read_form<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<form::Segme
     (segments, outcome)
 }
 
-fn form_wire(segment: &form::Segment) -> &Bytes {
+fn form_wire(segment: &Segment) -> &Bytes {
     match segment {
-        form::Segment::Payload(wire) | form::Segment::Frame(wire, _) => wire,
+        Segment::Payload(wire) | Segment::Frame(wire, _) => wire,
     }
 }
 
-fn form_payload(segments: &[form::Segment]) -> Vec<u8> {
-    let payloads = segments.iter().filter(|segment| matches!(segment, form::Segment::Payload(_)));
+fn form_payload(segments: &[Segment]) -> Vec<u8> {
+    let payloads = segments.iter().filter(|segment| matches!(segment, Segment::Payload(_)));
     payloads.flat_map(|segment| form_wire(segment).to_vec()).collect()
 }
 
