@@ -44,6 +44,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     state.end();
     let origin = origin(root.section("origin"));
     let authentication = authentication(root.section("authentication"));
+    let list_key = root.path("list_key");
     let lists = lists(&mut root);
     let policy = policy(root.section("policy"), &lists);
     let mut multipart = root.section("multipart");
@@ -52,7 +53,6 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     multipart.end();
     let limits = limits(root.section("limits"));
     let log = log(root.section("log"));
-    root.later("list_key");
     root.later("quarantine");
     let (origin, authentication) = (origin?, authentication);
     check_together(&root, &origin, &authentication);
@@ -63,6 +63,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         state_dir,
         origin,
         authentication,
+        list_key,
         lists,
         policy,
         multipart: unverifiable,

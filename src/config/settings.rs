@@ -20,6 +20,8 @@ pub struct Settings {
     pub origin: Origin,
     /// Who may send.
     pub authentication: Authentication,
+    /// The key file of sealed indexes.
+    pub list_key: Option<PathBuf>,
     /// The lists, in the order of the file; never empty.
     pub lists: Vec<ListSource>,
     /// What is done about a match.

@@ -41,7 +41,6 @@ policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { li
 multipart: { unverifiable: read-back }
 limits: { idle_timeout: soon, drain: 0 }
 quarantine: { bucket: q }
-list_key: hashgate.key
 extra: 1
 ";
     let problems = problems(text);
@@ -67,11 +66,10 @@ extra: 1
         "limits.idle_timeout: `soon`",
         "limits.drain: `0`",
         "quarantine: is not supported by this version yet",
-        "list_key: is not supported by this version yet",
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nnot in {problems:#?}");
     }
-    assert_eq!(problems.len(), 22, "{problems:#?}");
+    assert_eq!(problems.len(), 21, "{problems:#?}");
 }
 
 #[test]

@@ -1,0 +1,251 @@
+//! What an index costs: compiling, opening, and one lookup beside what else one could do.
+//!
+//!     HASHGATE_BENCH_ENTRIES=100000000 cargo bench --bench index
+//!
+//! The entries are synthetic; a million of them unless the environment says otherwise. `HASHGATE_BENCH_DIR` is where the
+//! index and its temporary files go. Every lookup waits for the one before, as a request would: what is printed is
+//! latency, as the median over batches of 32, and no mark is looked up twice.
+
+use hashgate::digest::Digest;
+use hashgate::list::entry::{Entry, Item};
+use hashgate::list::feed::{Fed, Place};
+use hashgate::list::index::compile::{Compiler, Options, SIZE_MIN};
+use hashgate::list::index::map::Bytes;
+use hashgate::list::index::seal::Key;
+use hashgate::list::index::{Access, Hit, Index, Kind};
+use std::collections::HashSet;
+use std::fs::File;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Lookups of each kind.
+const LOOKUPS: usize = 400_000;
+const BATCH: usize = 32;
+
+const PAGE: usize = 4096;
+const ROW: usize = 19;
+const ROWS_PER_PAGE: usize = PAGE / ROW;
+
+fn main() {
+    let entries = std::env::var("HASHGATE_BENCH_ENTRIES").map_or(1_000_000, |text| text.parse().expect("a number"));
+    let folder = std::env::var_os("HASHGATE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let dir = tempfile::tempdir_in(folder).expect("a temporary folder");
+    let (place, key) = (dir.path().join("index"), Key::random().expect("a key"));
+    compile(&place, &key, entries);
+    let started = Instant::now();
+    let index = Index::open(&place, &key, Access::Map).expect("the index opens");
+    println!("opening                    {:>9.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    println!("bytes per entry            {:>9.2}", index.file_len() as f64 / entries as f64);
+    let started = Instant::now();
+    assert_eq!(index.scrub(Duration::ZERO, &|| false), 0);
+    println!("verifying every page       {:>9.2} s", started.elapsed().as_secs_f64());
+    lookups(&index, &place, entries);
+}
+
+fn compile(place: &Path, key: &Key, entries: u64) {
+    let options =
+        Options { name: "bench".into(), kind: Kind::KnownBad, category: Some("test:bench".into()), size_min: SIZE_MIN };
+    let peak = Peak::start();
+    let started = Instant::now();
+    let mut compiler = Compiler::new(place, key, options, Vec::new()).expect("a compiler");
+    compiler
+        .source("synthetic", |sink| {
+            for number in 0..entries {
+                let entry = Entry { digests: vec![digest(number)], size: Some(10_000), ..Entry::default() };
+                sink(Place::Line(number + 1), Item::Entry(entry))?;
+            }
+            Ok(Fed { format: "synthetic".into(), ..Fed::default() })
+        })
+        .expect("the source is read");
+    let read = started.elapsed();
+    compiler.finish(key).expect("the index is written");
+    println!("entries                    {entries:>9}");
+    println!(
+        "compiling                  {:>9.1} s ({:.1} of it reading)",
+        started.elapsed().as_secs_f64(),
+        read.as_secs_f64()
+    );
+    println!("peak anonymous memory      {:>9} MiB", peak.stop() >> 20);
+}
+
+fn lookups(index: &Index, place: &Path, entries: u64) {
+    let file = Bytes::map(&File::open(place).expect("the index")).expect("a map");
+    let rows = index.rows() as usize;
+    let row = |number: usize| {
+        let at = PAGE * (1 + number / ROWS_PER_PAGE) + number % ROWS_PER_PAGE * ROW;
+        &file[at..at + 16]
+    };
+    for number in (0..rows).step_by(ROWS_PER_PAGE) {
+        black_box(row(number));
+        black_box(file[PAGE * (1 + number / ROWS_PER_PAGE)]);
+    }
+    let mut numbers = Numbers(7);
+    let hits: Vec<Digest> = (0..LOOKUPS).map(|_| digest(numbers.next() % entries)).collect();
+    let misses: Vec<Digest> = (0..LOOKUPS).map(|_| digest(entries + numbers.next() % (1 << 40))).collect();
+    let marks = |digests: &[Digest]| -> Vec<[u8; 16]> { digests.iter().map(|d| index.seal().mark(d)).collect() };
+    let (hit_marks, miss_marks) = (marks(&hits), marks(&misses));
+    let places: Vec<usize> = (0..LOOKUPS).map(|_| numbers.next() as usize % file.len()).collect();
+
+    let read = median(&places, |at, wait| u64::from(file[at + wait as usize]));
+    println!("random read of the map     {read:>9.0} ns");
+    let report = |name: &str, kind: &str, ns: f64| {
+        println!("{name:<20} {kind:<5} {ns:>9.0} ns  {:>5.2} random reads", ns / read);
+    };
+    report("keyed hash", "", median(&hits, |digest, wait| u64::from(index.seal().mark(&digest)[wait as usize])));
+    for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
+        let expected = kind == "hit";
+        let look_up = |mark: [u8; 16], wait: u64| {
+            let listed = index.look_up_mark(&later(mark, wait), None) != Ok(Hit::None);
+            assert_eq!(listed, expected);
+            u64::from(listed)
+        };
+        report("index", kind, median(marks, look_up));
+        let search = |mark: [u8; 16], wait: u64| u64::from(binary_search(rows, row, &later(mark, wait)));
+        report("binary search", kind, median(&marks[..LOOKUPS / 4], search));
+    }
+    let digests = || (0..entries).map(digest);
+    let bloom = Bloom::of(digests().map(|d| index.seal().mark(&d)), entries);
+    for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
+        report(
+            "Bloom, then index",
+            kind,
+            median(marks, |mark, wait| {
+                let mark = later(mark, wait);
+                u64::from(bloom.may_hold(&mark) && index.look_up_mark(&mark, None) != Ok(Hit::None))
+            }),
+        );
+    }
+    let set: HashSet<[u8; 16]> = digests().map(|digest| index.seal().mark(&digest)).collect();
+    for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
+        report("hash set", kind, median(marks, |mark, wait| u64::from(set.contains(&later(mark, wait)))));
+        report(
+            "Bloom, then hash set",
+            kind,
+            median(marks, |mark, wait| {
+                let mark = later(mark, wait);
+                u64::from(bloom.may_hold(&mark) && set.contains(&mark))
+            }),
+        );
+    }
+}
+
+/// The median time of one call over batches. Each call gets a 0 that only the call before it yields.
+fn median<T: Copy>(inputs: &[T], call: impl Fn(T, u64) -> u64) -> f64 {
+    let none = black_box(0);
+    let mut wait = 0;
+    let mut batches: Vec<f64> = inputs
+        .chunks_exact(BATCH)
+        .map(|batch| {
+            let started = Instant::now();
+            for &input in batch {
+                wait = call(input, wait) & none;
+            }
+            started.elapsed().as_secs_f64() * 1e9 / BATCH as f64
+        })
+        .collect();
+    black_box(wait);
+    batches.sort_by(f64::total_cmp);
+    batches[batches.len() / 2]
+}
+
+/// The mark, but only when the call before is done.
+fn later(mut mark: [u8; 16], wait: u64) -> [u8; 16] {
+    mark[0] ^= wait as u8;
+    mark
+}
+
+fn binary_search<'a>(rows: usize, row: impl Fn(usize) -> &'a [u8], mark: &[u8]) -> bool {
+    let (mut low, mut high) = (0, rows);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match row(middle).cmp(mark) {
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    false
+}
+
+/// One wrong yes in a thousand: 14.4 bits and 10 probes for each entry.
+struct Bloom(Vec<u64>);
+
+impl Bloom {
+    fn of(marks: impl Iterator<Item = [u8; 16]>, entries: u64) -> Bloom {
+        let mut bloom = Bloom(vec![0; (entries as f64 * 14.4 / 64.0) as usize + 1]);
+        for mark in marks {
+            for bit in bloom.bits(&mark) {
+                bloom.0[bit / 64] |= 1 << (bit % 64);
+            }
+        }
+        bloom
+    }
+
+    fn may_hold(&self, mark: &[u8; 16]) -> bool {
+        self.bits(mark).all(|bit| self.0[bit / 64] & 1 << (bit % 64) != 0)
+    }
+
+    fn bits(&self, mark: &[u8; 16]) -> impl Iterator<Item = usize> + use<> {
+        let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| mark[at + byte]));
+        let (first, second, bits) = (half(0), half(8) | 1, self.0.len() as u64 * 64);
+        (0..10)
+            .map(move |n| ((u128::from(first.wrapping_add(second.wrapping_mul(n))) * u128::from(bits)) >> 64) as usize)
+    }
+}
+
+/// A digest that no file has.
+fn digest(number: u64) -> Digest {
+    let mut numbers = Numbers(number ^ 0x5eed);
+    let mut bytes = [0; 32];
+    for part in bytes.chunks_exact_mut(8) {
+        part.copy_from_slice(&numbers.next().to_le_bytes());
+    }
+    Digest::Sha256(bytes)
+}
+
+/// SplitMix64: uniform enough, and the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// Watches this process's anonymous memory.
+struct Peak {
+    most: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Peak {
+    fn start() -> Peak {
+        let (most, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (seen, stopped) = (most.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                seen.fetch_max(anonymous_bytes(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Peak { most, stop }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.most.load(Ordering::Relaxed)
+    }
+}
+
+fn anonymous_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or_default() << 10
+}
