@@ -3,8 +3,8 @@
 //!     HASHGATE_BENCH_ENTRIES=100000000 cargo bench --bench index
 //!
 //! The entries are synthetic; a million of them unless the environment says otherwise. `HASHGATE_BENCH_DIR` is where the
-//! index and its temporary files go. Every lookup waits for the one before, as a request would: what is printed is
-//! latency, as the median over batches of 32, and no mark is looked up twice.
+//! index and its temporary files go. What is printed of lookups is the median latency of single calls, in random order,
+//! over a map that is in memory.
 
 use hashgate::digest::Digest;
 use hashgate::list::entry::{Entry, Item};
@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 
 /// Lookups of each kind.
 const LOOKUPS: usize = 400_000;
-const BATCH: usize = 32;
 
 const PAGE: usize = 4096;
 const ROW: usize = 19;
@@ -89,21 +88,21 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
     let (hit_marks, miss_marks) = (marks(&hits), marks(&misses));
     let places: Vec<usize> = (0..LOOKUPS).map(|_| numbers.next() as usize % file.len()).collect();
 
-    let read = median(&places, |at, wait| u64::from(file[at + wait as usize]));
+    let read = median(&places, |at| u64::from(file[at]));
     println!("random read of the map     {read:>9.0} ns");
     let report = |name: &str, kind: &str, ns: f64| {
         println!("{name:<20} {kind:<5} {ns:>9.0} ns  {:>5.2} random reads", ns / read);
     };
-    report("keyed hash", "", median(&hits, |digest, wait| u64::from(index.seal().mark(&digest)[wait as usize])));
+    report("keyed hash", "", median(&hits, |digest| u64::from(index.seal().mark(&digest)[0])));
     for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
         let expected = kind == "hit";
-        let look_up = |mark: [u8; 16], wait: u64| {
-            let listed = index.look_up_mark(&later(mark, wait), None) != Ok(Hit::None);
+        let look_up = |mark: [u8; 16]| {
+            let listed = index.look_up_mark(&mark, None) != Ok(Hit::None);
             assert_eq!(listed, expected);
             u64::from(listed)
         };
         report("index", kind, median(marks, look_up));
-        let search = |mark: [u8; 16], wait: u64| u64::from(binary_search(rows, row, &later(mark, wait)));
+        let search = |mark: [u8; 16]| u64::from(binary_search(rows, row, &mark));
         report("binary search", kind, median(&marks[..LOOKUPS / 4], search));
     }
     let digests = || (0..entries).map(digest);
@@ -112,49 +111,36 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
         report(
             "Bloom, then index",
             kind,
-            median(marks, |mark, wait| {
-                let mark = later(mark, wait);
-                u64::from(bloom.may_hold(&mark) && index.look_up_mark(&mark, None) != Ok(Hit::None))
-            }),
+            median(marks, |mark| u64::from(bloom.may_hold(&mark) && index.look_up_mark(&mark, None) != Ok(Hit::None))),
         );
     }
     let set: HashSet<[u8; 16]> = digests().map(|digest| index.seal().mark(&digest)).collect();
     for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
-        report("hash set", kind, median(marks, |mark, wait| u64::from(set.contains(&later(mark, wait)))));
+        report("hash set", kind, median(marks, |mark| u64::from(set.contains(&mark))));
         report(
             "Bloom, then hash set",
             kind,
-            median(marks, |mark, wait| {
-                let mark = later(mark, wait);
-                u64::from(bloom.may_hold(&mark) && set.contains(&mark))
-            }),
+            median(marks, |mark| u64::from(bloom.may_hold(&mark) && set.contains(&mark))),
         );
     }
 }
 
-/// The median time of one call over batches. Each call gets a 0 that only the call before it yields.
-fn median<T: Copy>(inputs: &[T], call: impl Fn(T, u64) -> u64) -> f64 {
-    let none = black_box(0);
-    let mut wait = 0;
-    let mut batches: Vec<f64> = inputs
-        .chunks_exact(BATCH)
-        .map(|batch| {
-            let started = Instant::now();
-            for &input in batch {
-                wait = call(input, wait) & none;
-            }
-            started.elapsed().as_secs_f64() * 1e9 / BATCH as f64
-        })
-        .collect();
-    black_box(wait);
-    batches.sort_by(f64::total_cmp);
-    batches[batches.len() / 2]
-}
-
-/// The mark, but only when the call before is done.
-fn later(mut mark: [u8; 16], wait: u64) -> [u8; 16] {
-    mark[0] ^= wait as u8;
-    mark
+/// The median time of one call, each timed by itself: reading the clock waits for the loads before it, so that no call
+/// overlaps with the next. What the clock itself takes is taken off.
+fn median<T: Copy>(inputs: &[T], call: impl Fn(T) -> u64) -> f64 {
+    let timed = |call: &dyn Fn(T) -> u64| {
+        let mut times: Vec<u128> = inputs
+            .iter()
+            .map(|&input| {
+                let started = Instant::now();
+                black_box(call(input));
+                started.elapsed().as_nanos()
+            })
+            .collect();
+        times.sort_unstable();
+        times[times.len() / 2] as f64
+    };
+    timed(&call) - timed(&|_| 0)
 }
 
 fn binary_search<'a>(rows: usize, row: impl Fn(usize) -> &'a [u8], mark: &[u8]) -> bool {

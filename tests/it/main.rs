@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no outside")]
 
 mod cli;
+mod cli_list;
 mod clients_bad;
 mod failures;
 mod hold;

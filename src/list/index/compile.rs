@@ -108,6 +108,8 @@ pub struct Compiler {
     options: Options,
     goods: Vec<Index>,
     source: String,
+    /// What tells the source's ids from those of others.
+    id_space: String,
     /// mark 16, category 2 (big-endian), size mark, algorithm.
     rows: Sorter<20>,
     /// id's mark 16, number 8 (big-endian), algorithms (0: it is gone), category 2, for each algorithm mark 16 and size
@@ -172,6 +174,7 @@ impl Compiler {
             options,
             goods,
             source: String::new(),
+            id_space: String::new(),
             rows: Sorter::new(folder, run_bytes),
             versions: Sorter::new(folder, run_bytes),
             ids: Sorter::new(folder, run_bytes),
@@ -194,7 +197,21 @@ impl Compiler {
         name: &str,
         read: impl FnOnce(&mut dyn FnMut(Place, Item) -> io::Result<()>) -> io::Result<Fed>,
     ) -> io::Result<Fed> {
+        self.source_with_ids(name, name, read)
+    }
+
+    /// As [`Compiler::source`]; sources with the same `id_space` are parts of one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn source_with_ids(
+        &mut self,
+        name: &str,
+        id_space: &str,
+        read: impl FnOnce(&mut dyn FnMut(Place, Item) -> io::Result<()>) -> io::Result<Fed>,
+    ) -> io::Result<Fed> {
         self.source = name.to_owned();
+        self.id_space = id_space.to_owned();
         let fed = read(&mut |place, item| self.take(place, item))?;
         self.bad_lines += fed.bad_lines;
         self.sources.push((name.to_owned(), fed.format.clone()));
@@ -249,7 +266,7 @@ impl Compiler {
     /// A version of the entry with this id, without any digest.
     fn version(&self, id: &str) -> [u8; 78] {
         let mut version = [0; 78];
-        version[..16].copy_from_slice(&self.seal.id_mark(&self.source, id));
+        version[..16].copy_from_slice(&self.seal.id_mark(&self.id_space, id));
         version[16..24].copy_from_slice(&self.items.to_be_bytes());
         version
     }
