@@ -6,6 +6,8 @@
 //! index and its temporary files go. What is printed of lookups is the median latency of single calls, in random order,
 //! over a map that is in memory.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and has no requests to stop")]
+
 use hashgate::digest::Digest;
 use hashgate::list::entry::{Entry, Item};
 use hashgate::list::feed::{Fed, Place};

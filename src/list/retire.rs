@@ -5,7 +5,7 @@
 
 use std::ops::Deref;
 use std::sync::LazyLock;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread;
 
 /// Something that is dropped by a thread of its own, whoever drops it.
@@ -28,16 +28,19 @@ impl<T: Send + 'static> Deref for Retiring<T> {
 
 impl<T: Send + 'static> Drop for Retiring<T> {
     fn drop(&mut self) {
-        // Without the thread it is dropped here: late for a request, but right.
-        if let (Some(inner), Some(thread)) = (self.0.take(), &*THREAD) {
-            thread.send(Box::new(inner)).ok();
+        let (Some(inner), Some(thread)) = (self.0.take(), &*THREAD) else { return };
+        // Without the thread, or with one that is far behind, it is dropped here: late for a request, but right.
+        if let Err(TrySendError::Full(inner) | TrySendError::Disconnected(inner)) = thread.try_send(Box::new(inner)) {
+            drop(inner);
         }
     }
 }
 
-/// Unbounded, but fed only by exchanging lists, which happens seldom.
-static THREAD: LazyLock<Option<Sender<Box<dyn Send>>>> = LazyLock::new(|| {
-    let (sender, receiver) = mpsc::channel::<Box<dyn Send>>();
+/// What waits to be dropped; lists are exchanged seldom.
+const WAITING_MAX: usize = 64;
+
+static THREAD: LazyLock<Option<SyncSender<Box<dyn Send>>>> = LazyLock::new(|| {
+    let (sender, receiver) = mpsc::sync_channel::<Box<dyn Send>>(WAITING_MAX);
     let started = thread::Builder::new().name("hashgate-retire".to_owned()).spawn(move || {
         for retired in receiver {
             drop(retired);
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
     use std::thread::ThreadId;
 
-    struct Tells(Sender<ThreadId>);
+    struct Tells(SyncSender<ThreadId>);
 
     impl Drop for Tells {
         fn drop(&mut self) {
@@ -61,7 +64,7 @@ mod tests {
 
     #[test]
     fn another_thread_drops_it() {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(1);
         drop(Retiring::new(Tells(sender)));
         assert_ne!(receiver.recv().unwrap(), thread::current().id());
     }

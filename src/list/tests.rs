@@ -5,6 +5,7 @@ use super::feed::{Fed, Place};
 use super::index::Kind;
 use super::index::compile::{Compiler, Options};
 use super::*;
+use crate::digest::Digest;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

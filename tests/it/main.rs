@@ -15,5 +15,6 @@ mod origins_refusals;
 mod origins_vanish;
 mod relay;
 mod scripted;
+mod sealed_list;
 mod support;
 mod tidy;

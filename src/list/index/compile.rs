@@ -6,22 +6,22 @@
 use super::ids::{ID_WIDTH, Ids};
 use super::seal::{Key, Seal};
 use super::sort::{RUN_BYTES, Sorter};
+use super::veto::{algorithms, veto};
 use super::write::Writer;
-use super::{About, Access, BadPage, Hit, Index, IndexError, Kind, ROW_WIDTH};
-use crate::digest::{Algorithm, Digest};
+use super::{About, Access, Index, IndexError, Kind, ROW_WIDTH};
+
+use crate::digest::Algorithm;
 use crate::list::entry::{Entry, Item};
 use crate::list::feed::{Fed, Place};
-use crate::list::text::is_of_empty_file;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use super::veto::{SIZE_MIN, Veto, Vetoed};
+
 /// Vetoed entries that are named one by one; the others are only counted.
 const VETOED_NAMED: usize = 100;
-
-/// Files below this size are never entries, unless it is set otherwise: nothing that can be seen fits in.
-pub const SIZE_MIN: u64 = 64;
 
 /// Why an index was not made.
 #[derive(Debug, thiserror::Error)]
@@ -55,39 +55,6 @@ pub struct Options {
     pub category: Option<String>,
     /// Entries of files that are smaller are left out.
     pub size_min: u64,
-}
-
-/// Why an entry was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Veto {
-    /// One of its digests is that of every empty file.
-    EmptyFile,
-    /// Its file is too small.
-    TooSmall,
-    /// A known-good list has its file.
-    KnownGood,
-}
-
-impl Veto {
-    /// The reason, for people.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Veto::EmptyFile => "every empty file has this digest",
-            Veto::TooSmall => "the file is too small",
-            Veto::KnownGood => "a known-good list has this file",
-        }
-    }
-}
-
-/// An entry that was left out, by where it stands: its digest is never named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vetoed {
-    /// The source.
-    pub source: String,
-    /// Where in it.
-    pub place: Place,
-    /// The reason.
-    pub why: Veto,
 }
 
 /// What was compiled.
@@ -223,7 +190,11 @@ impl Compiler {
         match item {
             Item::Removed(id) => self.versions.push(self.version(&id)),
             Item::Entry(entry) => {
-                if let Some(why) = self.veto(&entry).map_err(io::Error::other)? {
+                let left_out = match self.options.kind {
+                    Kind::KnownBad => veto(&entry, self.options.size_min, &self.goods).map_err(io::Error::other)?,
+                    Kind::KnownGood => None,
+                };
+                if let Some(why) = left_out {
                     self.vetoed_count += 1;
                     if self.vetoed.len() < VETOED_NAMED {
                         self.vetoed.push(Vetoed { source: self.source.clone(), place, why });
@@ -283,31 +254,6 @@ impl Compiler {
         let number = u16::try_from(self.categories.len()).map_err(|_| too_many("categories"))?;
         self.categories.insert(category.to_owned(), number);
         Ok(number)
-    }
-
-    fn veto(&self, entry: &Entry) -> Result<Option<Veto>, BadPage> {
-        if self.options.kind == Kind::KnownGood {
-            return Ok(None);
-        }
-        if entry.digests.iter().any(is_of_empty_file) {
-            return Ok(Some(Veto::EmptyFile));
-        }
-        if entry.size.is_some_and(|size| size < self.options.size_min) {
-            return Ok(Some(Veto::TooSmall));
-        }
-        let ours = algorithms(&entry.digests);
-        for good in &self.goods {
-            for digest in &entry.digests {
-                let Hit::Row(forms) = good.look_up(digest, entry.size)? else { continue };
-                // In which algorithms the good list has this file; an MD5 alone counts only where nothing stronger is in
-                // both, because two files can be made to have the same.
-                let is_strongest = |theirs: u8| (ours & theirs).ilog2() == digest.algorithm() as u32;
-                if (1..8).any(|theirs: u8| forms & (1 << theirs) != 0 && ours & theirs != 0 && is_strongest(theirs)) {
-                    return Ok(Some(Veto::KnownGood));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Writes the index and its side file, and puts them in place.
@@ -457,11 +403,6 @@ fn unsorted_row(mark: [u8; 16], category: u16, size: u8, algorithm: u8) -> [u8; 
     row[16..18].copy_from_slice(&category.to_be_bytes());
     (row[18], row[19]) = (size, algorithm);
     row
-}
-
-/// The algorithms of an entry as bits, the strongest highest; never 0.
-fn algorithms(digests: &[Digest]) -> u8 {
-    digests.iter().fold(0, |bits, digest| bits | 1 << digest.algorithm() as u8)
 }
 
 fn too_many(what: &str) -> io::Error {

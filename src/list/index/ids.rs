@@ -42,17 +42,15 @@ impl Ids {
     pub fn rows_of(&self, index: &Index, source: &str, id: &str) -> Result<Vec<u32>, BadPage> {
         let mark = self.0.seal().id_mark(source, id);
         let Some(found) = self.0.find(mark)? else { return Ok(Vec::new()) };
-        let is_ours = |number: u32| Ok::<bool, BadPage>(self.0.row(number)?[..16] == mark);
-        let mut first = found;
-        while first > 0 && is_ours(first - 1)? {
-            first -= 1;
-        }
         let mut rows = Vec::new();
-        while first < self.0.rows() && is_ours(first)? {
+        for number in found..self.0.rows() {
+            let row = self.0.row(number)?;
+            if row[..16] != mark {
+                break;
+            }
             let mut digest_mark = [0; 16];
-            digest_mark.copy_from_slice(&self.0.row(first)?[16..]);
+            digest_mark.copy_from_slice(&row[16..]);
             rows.extend(index.find_mark(digest_mark)?);
-            first += 1;
         }
         Ok(rows)
     }

@@ -23,6 +23,7 @@ mod sort;
 mod table;
 #[cfg(test)]
 mod tests;
+mod veto;
 mod write;
 
 pub use diff::{Diff, diff};

@@ -12,6 +12,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Rows that are looked at on either side of where one should be: about how far off it is on average.
+const AROUND: u32 = 4;
+
 /// How to get at a file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -110,7 +113,7 @@ impl<const W: usize> Table<W> {
         Header::seal(self.layout, key, &self.seal, &self.bytes[from..to], &self.digests)
     }
 
-    /// The number of a row that begins with `mark`.
+    /// The number of the first row that begins with `mark`.
     pub(super) fn find(&self, mark: [u8; 16]) -> Result<Option<u32>, BadPage> {
         let wanted = u128::from_be_bytes(mark);
         // In two steps, since a shift by all 128 bits is none.
@@ -121,29 +124,35 @@ impl<const W: usize> Table<W> {
         }
         // Marks are uniform: within its bucket a row stands about where its next bits say.
         let next = (wanted << self.layout.bits >> 96) as u64;
-        let mut at = low + ((next * u64::from(high - low)) >> 32) as u32;
-        let found = self.mark_at(at)?;
-        if found < wanted {
-            while at + 1 < high {
-                at += 1;
-                let found = self.mark_at(at)?;
-                if found >= wanted {
-                    return Ok((found == wanted).then_some(at));
-                }
-            }
-            return Ok(None);
-        }
-        if found == wanted {
-            return Ok(Some(at));
-        }
-        while at > low {
-            at -= 1;
-            let found = self.mark_at(at)?;
-            if found <= wanted {
-                return Ok((found == wanted).then_some(at));
+        let guess = low + ((next * u64::from(high - low)) >> 32) as u32;
+        let (start, end) = (guess.saturating_sub(AROUND).max(low), guess.saturating_add(AROUND + 1).min(high));
+        // All rows around the guess are looked at, whatever the first ones say: what does not wait for each other comes
+        // from memory at once, and nothing is foretold wrongly.
+        let mut at = start + self.count_below(wanted, start, end)?;
+        // Otherwise it is further off: seldom more than a few steps, and never out of the bucket.
+        if at == start {
+            while at > low && self.mark_at(at - 1)? >= wanted {
+                at -= 1;
             }
         }
-        Ok(None)
+        while at >= end && at < high && self.mark_at(at)? < wanted {
+            at += 1;
+        }
+        Ok((at < high && self.mark_at(at)? == wanted).then_some(at))
+    }
+
+    /// How many of the rows from `start` to `end` have a lesser mark.
+    fn count_below(&self, wanted: u128, start: u32, end: u32) -> Result<u32, BadPage> {
+        let (mut row, mut below) = (start, 0);
+        while row < end {
+            let page = self.page(row / Self::ROWS_PER_PAGE)?;
+            let first = row % Self::ROWS_PER_PAGE;
+            let count = (end - row).min(Self::ROWS_PER_PAGE - first);
+            let rows = &page[first as usize * W..(first + count) as usize * W];
+            below += rows.chunks_exact(W).map(|row| u32::from(mark_of(row) < wanted)).sum::<u32>();
+            row += count;
+        }
+        Ok(below)
     }
 
     /// A row.
@@ -154,8 +163,7 @@ impl<const W: usize> Table<W> {
     }
 
     fn mark_at(&self, number: u32) -> Result<u128, BadPage> {
-        let row = self.row(number)?;
-        Ok(u128::from_be_bytes(row[..16].try_into().map_err(|_| BadPage)?))
+        Ok(mark_of(self.row(number)?))
     }
 
     fn table_entry(&self, prefix: u64) -> Result<u32, BadPage> {
@@ -188,6 +196,7 @@ impl<const W: usize> Table<W> {
 
     /// Verifies every page, also those that were found good before, and returns how many are bad. Rests for `pause`
     /// after each mebibyte, so that requests get their share of the memory and of the disk; stops early when told to.
+    #[allow(clippy::disallowed_methods, reason = "scrubbing has a thread of its own")]
     pub(super) fn scrub(&self, pause: Duration, stop: &dyn Fn() -> bool) -> u64 {
         let mut bad = 0;
         for number in 0..self.layout.pages() as u32 {
@@ -205,4 +214,11 @@ impl<const W: usize> Table<W> {
         }
         bad
     }
+}
+
+/// The mark of a row, as a number that sorts as its bytes do.
+fn mark_of(row: &[u8]) -> u128 {
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&row[..16]);
+    u128::from_be_bytes(mark)
 }
