@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// Lookups of each kind.
 const LOOKUPS: usize = 400_000;
 
+/// Lookups of one kind until the next has its turn.
+const TURN: usize = 20_000;
+
 const PAGE: usize = 4096;
 const ROW: usize = 19;
 const ROWS_PER_PAGE: usize = PAGE / ROW;
@@ -90,59 +93,63 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
     let (hit_marks, miss_marks) = (marks(&hits), marks(&misses));
     let places: Vec<usize> = (0..LOOKUPS).map(|_| numbers.next() as usize % file.len()).collect();
 
-    let read = median(&places, |at| u64::from(file[at]));
-    println!("random read of the map     {read:>9.0} ns");
-    let report = |name: &str, kind: &str, ns: f64| {
-        println!("{name:<20} {kind:<5} {ns:>9.0} ns  {:>5.2} random reads", ns / read);
+    let look_up = |mark: &[u8; 16], listed: bool| {
+        assert_eq!(index.look_up_mark(mark, None) != Ok(Hit::None), listed);
+        u64::from(listed)
     };
-    report("keyed hash", "", median(&hits, |digest| u64::from(index.seal().mark(&digest)[0])));
-    for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
-        let expected = kind == "hit";
-        let look_up = |mark: [u8; 16]| {
-            let listed = index.look_up_mark(&mark, None) != Ok(Hit::None);
-            assert_eq!(listed, expected);
-            u64::from(listed)
-        };
-        report("index", kind, median(marks, look_up));
-        let search = |mark: [u8; 16]| u64::from(binary_search(rows, row, &mark));
-        report("binary search", kind, median(&marks[..LOOKUPS / 4], search));
-    }
-    let digests = || (0..entries).map(digest);
-    let bloom = Bloom::of(digests().map(|d| index.seal().mark(&d)), entries);
-    for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
-        report(
-            "Bloom, then index",
-            kind,
-            median(marks, |mark| u64::from(bloom.may_hold(&mark) && index.look_up_mark(&mark, None) != Ok(Hit::None))),
-        );
-    }
-    let set: HashSet<[u8; 16]> = digests().map(|digest| index.seal().mark(&digest)).collect();
-    for (kind, marks) in [("hit", &hit_marks), ("miss", &miss_marks)] {
-        report("hash set", kind, median(marks, |mark| u64::from(set.contains(&mark))));
-        report(
-            "Bloom, then hash set",
-            kind,
-            median(marks, |mark| u64::from(bloom.may_hold(&mark) && set.contains(&mark))),
-        );
-    }
+    let search = |mark: &[u8; 16]| u64::from(binary_search(rows, row, mark));
+    race(&[
+        ("random read of the map", &|at| u64::from(file[places[at]])),
+        ("keyed hash", &|at| u64::from(index.seal().mark(&hits[at])[0])),
+        ("index, hit", &|at| look_up(&hit_marks[at], true)),
+        ("index, miss", &|at| look_up(&miss_marks[at], false)),
+        ("binary search, hit", &|at| search(&hit_marks[at])),
+        ("binary search, miss", &|at| search(&miss_marks[at])),
+    ]);
+    let all_marks = || (0..entries).map(|number| index.seal().mark(&digest(number)));
+    let bloom = Bloom::of(all_marks(), entries);
+    let set: HashSet<[u8; 16]> = all_marks().collect();
+    let then_index = |mark: &[u8; 16]| bloom.may_hold(mark) && index.look_up_mark(mark, None) != Ok(Hit::None);
+    let then_set = |mark: &[u8; 16]| bloom.may_hold(mark) && set.contains(mark);
+    race(&[
+        ("random read of the map", &|at| u64::from(file[places[at]])),
+        ("Bloom, then index, hit", &|at| u64::from(then_index(&hit_marks[at]))),
+        ("Bloom, then index, miss", &|at| u64::from(then_index(&miss_marks[at]))),
+        ("hash set, hit", &|at| u64::from(set.contains(&hit_marks[at]))),
+        ("hash set, miss", &|at| u64::from(set.contains(&miss_marks[at]))),
+        ("Bloom, then set, hit", &|at| u64::from(then_set(&hit_marks[at]))),
+        ("Bloom, then set, miss", &|at| u64::from(then_set(&miss_marks[at]))),
+    ]);
 }
 
-/// The median time of one call, each timed by itself: reading the clock waits for the loads before it, so that no call
+/// Prints the median time of each, beside that of the first. They take turns, so that what else the machine does
+/// meets all of them. Each call is timed by itself: reading the clock waits for the loads before it, so that no call
 /// overlaps with the next. What the clock itself takes is taken off.
-fn median<T: Copy>(inputs: &[T], call: impl Fn(T) -> u64) -> f64 {
-    let timed = |call: &dyn Fn(T) -> u64| {
-        let mut times: Vec<u128> = inputs
-            .iter()
-            .map(|&input| {
+fn race(contenders: &[(&str, &dyn Fn(usize) -> u64)]) {
+    let all: Vec<&dyn Fn(usize) -> u64> =
+        [&(|_| 0) as &dyn Fn(usize) -> u64].into_iter().chain(contenders.iter().map(|c| c.1)).collect();
+    let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(LOOKUPS); all.len()];
+    for turn in 0..LOOKUPS / TURN {
+        for (call, times) in all.iter().zip(&mut times) {
+            for at in turn * TURN..(turn + 1) * TURN {
                 let started = Instant::now();
-                black_box(call(input));
-                started.elapsed().as_nanos()
-            })
-            .collect();
-        times.sort_unstable();
-        times[times.len() / 2] as f64
-    };
-    timed(&call) - timed(&|_| 0)
+                black_box(call(at));
+                times.push(started.elapsed().as_nanos() as u64);
+            }
+        }
+    }
+    let medians: Vec<u64> = times
+        .into_iter()
+        .map(|mut times| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        })
+        .collect();
+    let beside = medians[1].saturating_sub(medians[0]).max(1) as f64;
+    for ((name, _), median) in contenders.iter().zip(&medians[1..]) {
+        let own = median.saturating_sub(medians[0]) as f64;
+        println!("{name:<26} {own:>9.0} ns  {:>5.2} random reads", own / beside);
+    }
 }
 
 fn binary_search<'a>(rows: usize, row: impl Fn(usize) -> &'a [u8], mark: &[u8]) -> bool {

@@ -293,8 +293,16 @@ fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
     }
     let refresh = section.duration("refresh");
     let max_age = section.duration("max_age");
+    let shrink_max_percent = section.text("shrink_max").and_then(|text| {
+        let percent =
+            text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|percent| *percent <= 100);
+        if percent.is_none() {
+            section.complain("shrink_max", format!("`{text}` is no share such as 20%"));
+        }
+        percent
+    });
     section.end();
-    Some(ListSource { name: name?, source: source?, category, refresh, max_age })
+    Some(ListSource { name: name?, source: source?, category, refresh, max_age, shrink_max_percent })
 }
 
 fn policy(mut section: Section, lists: &[ListSource]) -> Policy {

@@ -165,6 +165,8 @@ pub struct ListSource {
     pub refresh: Option<Duration>,
     /// The age of the last good read after which no lookup is decided by this list; `None` for no bound.
     pub max_age: Option<Duration>,
+    /// A new version that has lost more of its entries than this, in percent, is not taken; `None` for no bound.
+    pub shrink_max_percent: Option<u8>,
 }
 
 /// `multipart.unverifiable:`

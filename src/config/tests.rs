@@ -35,7 +35,7 @@ listen: { address: here, tls: { certificate: c.pem } }
 origin: { endpoint: 'ftp://x', kind: minioo, credentials: { access_key: a } }
 authentication: { mode: verify }
 lists:
-  - { name: 'a b', source: x, category: baseline, refresh: 5 }
+  - { name: 'a b', source: x, category: baseline, refresh: 5, shrink_max: 20 }
   - { source: 'https://x/y', kind: known-good, formt: text }
 policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { list: other } ] }
 multipart: { unverifiable: read-back }
@@ -54,6 +54,7 @@ extra: 1
         "lists[0].name: may hold",
         "lists[0].category: `baseline`",
         "lists[0].refresh: `5` is no duration",
+        "lists[0].shrink_max: `20` is no share",
         "lists[1].name: is needed",
         "lists[1].source: only files",
         "lists[1].kind: `known-good` is not supported by this version yet",
@@ -69,7 +70,7 @@ extra: 1
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nnot in {problems:#?}");
     }
-    assert_eq!(problems.len(), 21, "{problems:#?}");
+    assert_eq!(problems.len(), 22, "{problems:#?}");
 }
 
 #[test]

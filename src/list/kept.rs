@@ -41,18 +41,18 @@ impl Content {
 }
 
 impl Kept {
-    /// Reads a list. `again`: a private copy is made anew even where it seems to be the same.
+    /// Reads a list. `before`: the entries of the version in use, unless this is the start.
     pub(super) fn read(
         source: &ListSource,
         keeping: &Keeping,
         wrong_sizes: &Arc<AtomicU64>,
-        again: bool,
+        before: Option<u64>,
     ) -> Result<Kept, ListError> {
         let failed = |error| ListError::Read { name: source.name.clone(), path: source.source.clone(), error };
         let file = File::open(&source.source).map_err(failed)?;
         let stamp = file.metadata().and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         if sealed::is_index(source).map_err(failed)? {
-            let sealed = Sealed::open(source, keeping, wrong_sizes.clone(), again)?;
+            let sealed = Sealed::open(source, keeping, wrong_sizes.clone(), before)?;
             return Ok(Kept::of_index(source, sealed, wrong_sizes, stamp, SystemTime::now()));
         }
         let read = text::read(BufReader::with_capacity(256 << 10, file)).map_err(failed)?;
@@ -63,6 +63,7 @@ impl Kept {
             let (name, path) = (source.name.clone(), source.source.clone());
             return Err(ListError::Empty { name, path, bad_lines: read.bad_lines });
         }
+        check_shrinking(source, read.entries.len() as u64, before)?;
         sealed::forget_copy(source, keeping).map_err(failed)?;
         let (entries, content) = (read.entries.len() as u64, Content::Text(read.entries));
         Ok(Kept::of(source, content, wrong_sizes, stamp, Status::good(source, entries, read.bad_lines)))
@@ -137,6 +138,15 @@ impl Kept {
         }
         true
     }
+}
+
+/// Whether a new version with this many entries may take the place of one that has `before`.
+pub(super) fn check_shrinking(source: &ListSource, entries: u64, before: Option<u64>) -> Result<(), ListError> {
+    let (Some(before), Some(percent)) = (before, source.shrink_max_percent) else { return Ok(()) };
+    if u128::from(entries) * 100 >= u128::from(before) * u128::from(100 - percent) {
+        return Ok(());
+    }
+    Err(ListError::Shrunk { name: source.name.clone(), path: source.source.clone(), entries, before })
 }
 
 impl Status {

@@ -53,6 +53,20 @@ pub enum ListError {
         /// Lines that are no entry.
         bad_lines: u64,
     },
+    /// It lost more entries than it may.
+    #[error(
+        "list {name}: {path} has {entries} entries and had {before}; that is less than shrink_max lets go. Restart the gate if it is right"
+    )]
+    Shrunk {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// Entries now.
+        entries: u64,
+        /// Entries in use.
+        before: u64,
+    },
     /// A sealed index without a key to open it with.
     #[error(
         "list {name}: {path} is a sealed index; name the key file that it was compiled with: list_key: hashgate.key"
@@ -151,7 +165,7 @@ impl Lists {
         let (mut kept, mut errors) = (Vec::new(), Vec::new());
         for source in sources {
             let wrong_sizes = Arc::default();
-            match Kept::read(source, &keeping, &wrong_sizes, false)
+            match Kept::read(source, &keeping, &wrong_sizes, None)
                 .or_else(|error| Kept::last_good(source, &keeping, &wrong_sizes, error))
             {
                 Ok(list) => kept.push(list),
@@ -240,7 +254,9 @@ impl Lists {
         let mut results = Vec::new();
         let mut old = Vec::new();
         for (source, wrong_sizes) in sources {
-            let read = Kept::read(&source, &self.keeping, &wrong_sizes, true);
+            let entries =
+                self.lock().iter().find(|list| list.source.name == source.name).map(|list| list.status.entries);
+            let read = Kept::read(&source, &self.keeping, &wrong_sizes, Some(entries.unwrap_or_default()));
             let mut kept = self.lock();
             let Some(list) = kept.iter_mut().find(|list| list.source.name == source.name) else { continue };
             let result = read.map(|new| {

@@ -2,6 +2,7 @@
 
 use super::index::seal::Key;
 use super::index::{Access, BadPage, Hit, Index, IndexError, Kind, copy_private, is_sealed};
+use super::kept::check_shrinking;
 use super::{Keeping, ListError};
 use crate::config::settings::ListSource;
 use crate::decide::Label;
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Rest after each mebibyte of a new copy that is verified: requests go on meanwhile.
+const COPY_PAUSE: Duration = Duration::from_millis(1);
 
 /// An open index with the labels of its configured list.
 #[derive(Debug)]
@@ -25,13 +29,14 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Opens the index that is a list's source; with a state folder, a copy of it there. `again`: the copy is made anew
-    /// even where it seems to be the same.
+    /// Opens the index that is a list's source; with a state folder, a copy of it there, every page of which is verified
+    /// before it takes the place of the last good one. `before`: the entries of the version in use; at the start there is
+    /// none, and a copy that seems to be the same is taken as it is.
     pub(super) fn open(
         source: &ListSource,
         keeping: &Keeping,
         wrong_sizes: Arc<AtomicU64>,
-        again: bool,
+        before: Option<u64>,
     ) -> Result<Sealed, ListError> {
         let key = key_for(source, keeping)?;
         let failed = |error| ListError::Index { name: source.name.clone(), error };
@@ -42,7 +47,7 @@ impl Sealed {
                 wrong_sizes,
             );
         };
-        if !again && is_same(&source.source, &copy).unwrap_or(false) {
+        if before.is_none() && is_same(&source.source, &copy).unwrap_or(false) {
             return Sealed::check(source, Index::open(&copy, &key, Access::Map).map_err(failed)?, wrong_sizes);
         }
         // What is wrong with it is found before it takes the last good one's place.
@@ -52,7 +57,11 @@ impl Sealed {
             .and_then(|()| copy_private(&source.source, &new))
             .map_err(in_system)
             .and_then(|()| Index::open(&new, &key, Access::Map).map_err(|error| failed(named(error, &source.source))))
-            .and_then(|index| Sealed::check(source, index, wrong_sizes));
+            .and_then(|index| Sealed::check(source, index, wrong_sizes))
+            .and_then(|sealed| match sealed.scrub(COPY_PAUSE, &|| false) {
+                0 => check_shrinking(source, sealed.index.about().entries, before).map(|()| sealed),
+                _ => Err(failed(IndexError::Damaged(source.source.clone()))),
+            });
         match opened {
             Ok(sealed) => fs::rename(&new, &copy).map_err(in_system).map(|()| sealed),
             Err(error) => {

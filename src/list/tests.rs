@@ -17,6 +17,7 @@ fn source(path: &Path) -> ListSource {
         category: "house:test".into(),
         refresh: None,
         max_age: None,
+        shrink_max_percent: None,
     }
 }
 
@@ -136,12 +137,15 @@ fn an_index_that_gets_worse_stays_as_it_was() {
     let lists = bench.load(&sources).unwrap();
     let listed = |lists: &Lists, payload: &[u8]| matches!(lists.look_up(&Digests::of(payload)), Finding::Listed(_));
     let good = fs::read(bench.path("index")).unwrap();
-    for bad in [&good[..good.len() - 1], b"", b"hashgate sealed\0"] {
+    let mut flipped = good.clone();
+    flipped[4096 + 20] ^= 1;
+    for bad in [&good[..good.len() - 1], b"", b"hashgate sealed\0", &flipped] {
         fs::write(bench.path("index"), bad).unwrap();
         assert!(lists.reload()[0].1.is_err() && lists.status()[0].failed);
         assert!(listed(&lists, b"one"));
         let again = bench.load(&sources).unwrap();
-        assert!(listed(&again, b"one") && again.status()[0].failed);
+        // A source that only lost a bit is the version of the copy, which is whole.
+        assert!(listed(&again, b"one") && (again.status()[0].failed || bad == flipped));
     }
     fs::remove_file(bench.path("index")).unwrap();
     assert!(lists.reload()[0].1.is_err() && listed(&bench.load(&sources).unwrap(), b"one"));
@@ -196,4 +200,37 @@ fn what_keeps_an_index_from_being_used_is_said() {
     bench.keeping = Keeping { key_file, state_dir: None };
     assert_eq!(bench.load(&[source(&bench.path("index"))]).unwrap().status()[0].entries, 1);
     assert!(!bench.path("state").exists());
+}
+
+/// Of four entries two may go at once where half of them may, and not three; text or index.
+#[test]
+fn a_list_that_shrinks_too_much_is_not_taken() {
+    let bench = Bench::new();
+    let index = |entries: usize| {
+        let all: [(&[u8], _, _); 4] = [b"1", b"2", b"3", b"4"].map(|payload| (payload.as_slice(), None, None));
+        bench.compile(Kind::KnownBad, &all[..entries]);
+    };
+    let text = |entries: usize| {
+        fs::remove_file(bench.path("index")).ok();
+        fs::write(
+            bench.path("index"),
+            [b"1", b"2", b"3", b"4"][..entries].iter().map(|p| hex(*p) + "\n").collect::<String>(),
+        )
+        .unwrap();
+    };
+    let write: [&dyn Fn(usize); 2] = [&text, &index];
+    for write in write {
+        fs::remove_file(bench.path("index")).ok();
+        write(4);
+        let list = ListSource { shrink_max_percent: Some(50), ..source(&bench.path("index")) };
+        let lists = bench.load(std::slice::from_ref(&list)).unwrap();
+        write(1);
+        let error = lists.reload().remove(0).1.unwrap_err();
+        assert!(error.to_string().contains("has 1 entries and had 4"), "{error}");
+        assert!(matches!(lists.look_up(&Digests::of(b"4")), Finding::Listed(_)));
+        write(2);
+        assert_eq!(lists.reload().remove(0).1.unwrap().entries, 2);
+        write(1);
+        assert_eq!(bench.load(&[list]).unwrap().status()[0].entries, 1, "a restart takes it");
+    }
 }

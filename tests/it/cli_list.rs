@@ -67,6 +67,7 @@ fn compile_then_look_up() {
     assert!(code == 1 && err.contains("key file"), "{err}");
     // An index is nothing to compile, and a key that is lost is not made again.
     assert!(folder.list("compile -o @y.index --key @k @x.index").2.contains("is an index already"));
+    assert!(folder.list("compile -o @list --key @k @list").2.contains("it is not replaced"));
     assert!(folder.list("compile -o @y.index --key @lost @list").2.contains("was sealed with a key"));
     assert!(!Path::new(&folder.path("lost")).exists());
 }

@@ -32,6 +32,9 @@ pub enum CompileError {
     /// The index that is to be replaced cannot be opened.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Another file stands there, maybe a source.
+    #[error("{0} is there and is no index; it is not replaced. Remove it, or name another output")]
+    Occupied(PathBuf),
     /// Not one entry is left.
     #[error(
         "no entry is left to put into the index ({vetoed} vetoed, {bad_lines} lines could not be read); it was not written"
@@ -112,9 +115,9 @@ impl Compiler {
     ) -> Result<Compiler, CompileError> {
         let seal = match place.exists().then(|| Index::open(place, key, Access::Seal)) {
             Some(Ok(old)) => old.seal().clone(),
-            Some(Err(error @ IndexError::WrongKey(_))) => return Err(error.into()),
-            // Damaged, of another version, or another file that the caller wants replaced.
-            _ => Seal::random()?,
+            Some(Err(IndexError::NoIndex(path))) => return Err(CompileError::Occupied(path)),
+            Some(Err(IndexError::Damaged(_) | IndexError::Version { .. })) | None => Seal::random()?,
+            Some(Err(error)) => return Err(error.into()),
         };
         Compiler::sealed(run_bytes, place, seal, options, goods)
     }

@@ -8,9 +8,9 @@ use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Rows of an average bucket of the prefix table are between this and twice as many: the table then takes a twentieth
-/// of a byte for each row, and stays in the processor's cache, which a finer one would not.
-const BUCKET_ROWS: u64 = 64;
+/// Rows of an average bucket of the prefix table are between this and twice as many: the table then takes a fortieth of
+/// a byte for each row, and stays in the processor's cache, which a finer one would not.
+const BUCKET_ROWS: u64 = 128;
 
 /// A file in the making. Until [`Writer::finish`] it is a temporary one beside its place.
 pub(super) struct Writer<const W: usize> {
