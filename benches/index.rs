@@ -127,7 +127,7 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
 /// overlaps with the next. What the clock itself takes is taken off.
 fn race(contenders: &[(&str, &dyn Fn(usize) -> u64)]) {
     let all: Vec<&dyn Fn(usize) -> u64> =
-        [&(|_| 0) as &dyn Fn(usize) -> u64].into_iter().chain(contenders.iter().map(|c| c.1)).collect();
+        [&(|_| 0u64) as &dyn Fn(usize) -> u64].into_iter().chain(contenders.iter().map(|c| c.1)).collect();
     let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(LOOKUPS); all.len()];
     for turn in 0..LOOKUPS / TURN {
         for (call, times) in all.iter().zip(&mut times) {

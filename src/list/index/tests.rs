@@ -215,6 +215,25 @@ fn the_last_entry_with_an_id_counts() {
     assert_eq!(ids.rows_of(&index, "another source", "a").unwrap().len(), 0);
 }
 
+/// The same id in two sources names two entries, unless they are said to be parts of one.
+#[test]
+fn ids_belong_to_their_source() {
+    let (dir, key) = (tempfile::tempdir().unwrap(), Key::random().unwrap());
+    for (spaces, entries, replaced) in [(["a", "b"], 2, 0), (["", ""], 1, 1)] {
+        let place = dir.path().join("index");
+        let mut compiler = Compiler::new(&place, &key, options(Kind::KnownBad), Vec::new()).unwrap();
+        for (space, payload) in spaces.iter().zip([b"1", b"2"]) {
+            let entry = Entry { id: Some("7".into()), ..entry(payload, &[Algorithm::Sha1]) };
+            let read = |sink: &mut dyn FnMut(Place, Item) -> std::io::Result<()>| {
+                sink(Place::Line(1), Item::Entry(entry)).map(|()| Fed::default())
+            };
+            compiler.source_with_ids("name", space, read).unwrap();
+        }
+        let compiled = compiler.finish(&key).unwrap();
+        assert_eq!((compiled.about.entries, compiled.replaced), (entries, replaced));
+    }
+}
+
 #[test]
 fn a_wrong_size_is_no_match_unless_sources_disagree() {
     let dir = tempfile::tempdir().unwrap();
