@@ -29,6 +29,8 @@ pub enum Access {
 /// An open file with rows of `W` bytes.
 pub(super) struct Table<const W: usize> {
     layout: Layout,
+    /// Worked out once: a lookup has no time for divisions.
+    row_pages: u32,
     seal: Seal,
     about: Value,
     bytes: Bytes,
@@ -88,7 +90,8 @@ impl<const W: usize> Table<W> {
             return Err(damaged());
         }
         let good = (0..layout.pages().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Table { layout, seal, about, bytes, digests, good })
+        let row_pages = layout.row_pages() as u32;
+        Ok(Table { layout, row_pages, seal, about, bytes, digests, good })
     }
 
     pub(super) fn about(&self) -> &Value {
@@ -168,7 +171,7 @@ impl<const W: usize> Table<W> {
 
     fn table_entry(&self, prefix: u64) -> Result<u32, BadPage> {
         const PER_PAGE: u64 = PAGE as u64 / 4;
-        let page = self.page((self.layout.row_pages() + prefix / PER_PAGE) as u32)?;
+        let page = self.page(self.row_pages + (prefix / PER_PAGE) as u32)?;
         let at = (prefix % PER_PAGE) as usize * 4;
         Ok(u32::from_le_bytes(page[at..at + 4].try_into().map_err(|_| BadPage)?))
     }
