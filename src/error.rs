@@ -173,6 +173,7 @@ impl Failure {
             Failure::Listed => "listed",
             Failure::Undecidable(Undecidable::ListTooOld) => "list_too_old",
             Failure::Undecidable(Undecidable::DigestMissing) => "digest_missing",
+            Failure::Undecidable(Undecidable::ListDamaged) => "list_damaged",
             Failure::RefusalRate => "refusal_rate",
             Failure::AuditBroken => "audit_broken",
             Failure::Origin(error) => error.label(),

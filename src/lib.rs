@@ -12,7 +12,7 @@
 //!
 //! What is absent: nothing in [`decide`], [`s3`], [`route`] and [`digest`] reads a clock, a socket or a file. Nothing but
 //! [`decide::verdict`] makes a [`decide::Clear`], and nothing but [`forward::release`] uses one up. No module keeps a
-//! whole upload in memory. No `unsafe`.
+//! whole upload in memory. No `unsafe` but in [`list::index::map`], which maps files.
 
 pub mod act;
 pub mod admin;

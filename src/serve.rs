@@ -5,7 +5,7 @@ use crate::admin;
 use crate::config::settings::Settings;
 use crate::forward::{Origin, RootsError};
 use crate::gate::Gate;
-use crate::list::{ListError, Lists};
+use crate::list::{Keeping, ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
 use crate::multipart::{self, Multipart};
 use crate::record::{Audit, AuditError, Metrics, Sinks};
@@ -55,9 +55,10 @@ pub struct Running {
 
 /// Starts a gate: everything that can be wrong is found before the first client is accepted.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    let lists = Arc::new(Lists::load(&settings.lists).map_err(StartError::Lists)?);
     let metrics = Metrics::new(Registry::new())?;
+    // First of all: it locks the state folder.
     let audit = Arc::new(Audit::open(&settings.state_dir)?);
+    let lists = Arc::new(Lists::load(&settings.lists, Keeping::of(&settings)).map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let read_backs = ReadBacks::open(&settings.state_dir)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
@@ -89,7 +90,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     }
     tasks.push(tokio::spawn(listen::serve(gate.clone(), listener, tls.clone(), stop.clone())));
     tasks.push(tokio::spawn(expire(gate.clone(), stop.clone())));
-    tasks.push(tokio::spawn(refresh(gate.clone(), stop)));
+    tasks.push(tokio::spawn(refresh(gate.clone(), stop.clone())));
+    tasks.push(tokio::spawn(scrub(gate.clone(), stop)));
     Ok(Running { gate, tls, address, admin_address, stopping, tasks })
 }
 
@@ -151,6 +153,28 @@ async fn expire(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
         let multipart = gate.multipart.clone();
         if let Err(error) = spawn_blocking(move || multipart.expire()).await {
             tracing::error!("uploads in parts are no longer looked through: {error}");
+        }
+    }
+}
+
+/// Verifies the pages of all indexes, the first time soon after the start: it also brings them into memory.
+async fn scrub(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    const EVERY: Duration = Duration::from_secs(3600);
+    // After each mebibyte: about a tenth of one core at most, and a hundred million entries take half a minute.
+    const PAUSE: Duration = Duration::from_millis(10);
+    loop {
+        let scrubbing = gate.clone();
+        let stopped = stop.clone();
+        let scrubbed = spawn_blocking(move || scrubbing.sinks.lists.scrub(PAUSE, &|| *stopped.borrow())).await;
+        for (name, bad) in scrubbed.unwrap_or_default() {
+            tracing::error!(
+                list = name,
+                "{bad} pages of the index are damaged, lookups that need them are refused; reload, or compile it again"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }

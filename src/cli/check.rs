@@ -3,7 +3,7 @@
 use super::Exit;
 use crate::config::{self, ConfigError, Problem};
 use crate::forward::Origin;
-use crate::list::Lists;
+use crate::list::{Keeping, Lists};
 use crate::listen::TlsIdentity;
 use crate::record::Metrics;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<Exit> {
     };
     let mut problems = Vec::new();
     let mut note = |path: &str, message: String| problems.push(Problem { path: path.to_owned(), message });
-    let lists = Lists::load(&settings.lists);
+    let lists = Lists::load(&settings.lists, Keeping { state_dir: None, ..Keeping::of(&settings) });
     if let Err(errors) = &lists {
         for error in errors {
             note("lists", error.to_string());

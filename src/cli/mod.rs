@@ -76,20 +76,7 @@ enum Command {
     },
     /// Work with hash lists
     #[command(subcommand)]
-    List(ListCommand),
-}
-
-#[derive(Subcommand)]
-enum ListCommand {
-    /// Tell whether digests or files are on a list; exits 0 if one is, 3 if none is
-    Lookup {
-        /// A list of digests, as text; may be given more than once
-        #[arg(long = "list", required = true, value_name = "LIST")]
-        lists: Vec<PathBuf>,
-        /// A digest in hexadecimal, a file to hash, or `-` for digests on standard input, one a line
-        #[arg(required = true, value_name = "DIGEST|FILE|-")]
-        wanted: Vec<String>,
-    },
+    List(list::ListCommand),
 }
 
 /// Parses the arguments, the program's name first, and runs the command.
@@ -108,7 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config } => check::run(&config),
         Command::Hash { json, files } => hash::run(&files, json),
-        Command::List(ListCommand::Lookup { lists, wanted }) => list::lookup(&lists, &wanted),
+        Command::List(command) => list::run(command),
     };
     match done {
         Ok(exit) => exit,

@@ -44,6 +44,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     state.end();
     let origin = origin(root.section("origin"));
     let authentication = authentication(root.section("authentication"));
+    let list_key = root.path("list_key");
     let lists = lists(&mut root);
     let policy = policy(root.section("policy"), &lists);
     let encodings = encodings(root.section("encodings"));
@@ -54,7 +55,6 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     section.end();
     let limits = limits(root.section("limits"));
     let log = log(root.section("log"));
-    root.later("list_key");
     root.later("quarantine");
     let (origin, authentication) = (origin?, authentication);
     check_together(&root, &origin, &authentication);
@@ -68,6 +68,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         state_dir,
         origin,
         authentication,
+        list_key,
         lists,
         policy,
         encodings,
@@ -299,8 +300,16 @@ fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
     }
     let refresh = section.duration("refresh");
     let max_age = section.duration("max_age");
+    let shrink_max_percent = section.text("shrink_max").and_then(|text| {
+        let percent =
+            text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|percent| *percent <= 100);
+        if percent.is_none() {
+            section.complain("shrink_max", format!("`{text}` is no share such as 20%"));
+        }
+        percent
+    });
     section.end();
-    Some(ListSource { name: name?, source: source?, category, refresh, max_age })
+    Some(ListSource { name: name?, source: source?, category, refresh, max_age, shrink_max_percent })
 }
 
 fn policy(mut section: Section, lists: &[ListSource]) -> Policy {

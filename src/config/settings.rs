@@ -20,6 +20,8 @@ pub struct Settings {
     pub origin: Origin,
     /// Who may send.
     pub authentication: Authentication,
+    /// The key file of sealed indexes.
+    pub list_key: Option<PathBuf>,
     /// The lists, in the order of the file; never empty.
     pub lists: Vec<ListSource>,
     /// What is done about a match.
@@ -167,6 +169,8 @@ pub struct ListSource {
     pub refresh: Option<Duration>,
     /// The age of the last good read after which no lookup is decided by this list; `None` for no bound.
     pub max_age: Option<Duration>,
+    /// A new version that has lost more of its entries than this, in percent, is not taken; `None` for no bound.
+    pub shrink_max_percent: Option<u8>,
 }
 
 /// `multipart:`

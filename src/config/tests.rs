@@ -35,13 +35,12 @@ listen: { address: here, tls: { certificate: c.pem } }
 origin: { endpoint: 'ftp://x', kind: minioo, credentials: { access_key: a } }
 authentication: { mode: verify }
 lists:
-  - { name: 'a b', source: x, category: baseline, refresh: 5 }
+  - { name: 'a b', source: x, category: baseline, refresh: 5, shrink_max: 20 }
   - { source: 'https://x/y', kind: known-good, formt: text }
 policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { list: other } ] }
 multipart: { unverifiable: readback }
 limits: { idle_timeout: soon, drain: 0 }
 quarantine: { bucket: q }
-list_key: hashgate.key
 extra: 1
 ";
     let problems = problems(text);
@@ -55,6 +54,7 @@ extra: 1
         "lists[0].name: may hold",
         "lists[0].category: `baseline`",
         "lists[0].refresh: `5` is no duration",
+        "lists[0].shrink_max: `20` is no share",
         "lists[1].name: is needed",
         "lists[1].source: only files",
         "lists[1].kind: `known-good` is not supported by this version yet",
@@ -67,7 +67,6 @@ extra: 1
         "limits.idle_timeout: `soon`",
         "limits.drain: `0`",
         "quarantine: is not supported by this version yet",
-        "list_key: is not supported by this version yet",
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nnot in {problems:#?}");
     }

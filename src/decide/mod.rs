@@ -49,6 +49,8 @@ pub enum Undecidable {
     ListTooOld,
     /// A reload brought an algorithm that was not computed while this payload streamed.
     DigestMissing,
+    /// The answer stands on a page of an index that is damaged.
+    ListDamaged,
 }
 
 /// What to do about a match.
@@ -263,7 +265,7 @@ mod tests {
         let policy = Policy { rules: vec![rule("*", "*", "*", "*", Action::Observe)], on_match: Action::Observe };
         let subject = subject(&["b"], None);
         assert!(matches!(verdict(Finding::Unlisted, &subject, &policy), Verdict::Forward(_, Why::Unlisted)));
-        for why in [Undecidable::ListTooOld, Undecidable::DigestMissing] {
+        for why in [Undecidable::ListTooOld, Undecidable::DigestMissing, Undecidable::ListDamaged] {
             assert_eq!(verdict(Finding::Undecidable(why), &subject, &policy), Verdict::Defer(why));
         }
     }

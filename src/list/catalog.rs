@@ -1,8 +1,11 @@
-//! The entries of all lists as one immutable table: the first, simple form, behind the seam of [`Catalog::lookup`].
+//! All lists as one immutable table: text lists as a hash map, indexes as they are, behind the seam of
+//! [`Catalog::lookup`].
 
+use super::sealed::Sealed;
 use crate::decide::{Finding, Label, Undecidable};
 use crate::digest::{Algorithm, Algorithms, Digest, Digests};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// All entries of all lists.
 #[derive(Debug, Default)]
@@ -10,6 +13,7 @@ pub struct Catalog {
     /// Digest -> which of `label_sets`.
     rows: HashMap<Digest, u32>,
     label_sets: Vec<Vec<Label>>,
+    indexes: Vec<Arc<Sealed>>,
     algorithms: Algorithms,
 }
 
@@ -39,6 +43,22 @@ impl Catalog {
         catalog
     }
 
+    /// This table and these indexes.
+    #[must_use]
+    pub fn with_indexes(mut self, indexes: Vec<Arc<Sealed>>) -> Catalog {
+        for sealed in &indexes {
+            let used = Algorithm::ALL.into_iter().filter(|&a| sealed.index().algorithms().contains(a));
+            self.algorithms = used.fold(self.algorithms, Algorithms::with);
+        }
+        self.indexes = indexes;
+        self
+    }
+
+    /// Its indexes.
+    pub fn indexes(&self) -> &[Arc<Sealed>] {
+        &self.indexes
+    }
+
     /// The algorithms that its entries use.
     pub fn algorithms(&self) -> Algorithms {
         self.algorithms
@@ -47,6 +67,15 @@ impl Catalog {
     /// What the lists say of a payload with these digests.
     pub fn lookup(&self, digests: &Digests) -> Finding {
         let mut labels: Vec<Label> = digests.iter().flat_map(|digest| self.labels(&digest)).cloned().collect();
+        for sealed in &self.indexes {
+            for digest in digests.iter() {
+                match sealed.labels(&digest, Some(digests.length)) {
+                    Ok(found) => labels.extend_from_slice(found),
+                    // Also where another list has it: what is on that page may ask for more than the other does.
+                    Err(_) => return Finding::Undecidable(Undecidable::ListDamaged),
+                }
+            }
+        }
         labels.sort();
         labels.dedup();
         if !labels.is_empty() {
@@ -59,9 +88,10 @@ impl Catalog {
         Finding::Unlisted
     }
 
-    /// Whether a digest is an entry of any list.
+    /// Whether a digest is an entry of any list, or might be.
     pub fn is_listed(&self, digest: &Digest) -> bool {
-        self.rows.contains_key(digest)
+        let may_have = |sealed: &Arc<Sealed>| sealed.labels(digest, None).map_or(true, |labels| !labels.is_empty());
+        self.rows.contains_key(digest) || self.indexes.iter().any(may_have)
     }
 
     fn labels(&self, digest: &Digest) -> &[Label] {

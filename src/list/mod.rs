@@ -2,20 +2,31 @@
 
 mod catalog;
 pub mod entry;
+pub mod feed;
+pub mod index;
+mod kept;
+mod retire;
+mod sealed;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use catalog::Catalog;
+pub use retire::Retiring;
+pub use sealed::Sealed;
 
-use crate::config::settings::ListSource;
+use crate::config::settings::{ListSource, Settings};
 use crate::decide::{Finding, Label, Undecidable};
-use crate::digest::{Digest, Digests};
+use crate::digest::Digests;
 use arc_swap::ArcSwap;
-use std::fs::File;
-use std::io::{self, BufReader};
+use index::IndexError;
+use index::seal::{Key, KeyError};
+use kept::{Content, Kept};
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
-use tokio::time::Instant;
+use std::time::{Duration, SystemTime};
 
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +53,67 @@ pub enum ListError {
         /// Lines that are no entry.
         bad_lines: u64,
     },
+    /// It lost more entries than it may.
+    #[error(
+        "list {name}: {path} has {entries} entries and had {before}; that is less than shrink_max lets go. Restart the gate if it is right"
+    )]
+    Shrunk {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// Entries now.
+        entries: u64,
+        /// Entries in use.
+        before: u64,
+    },
+    /// A sealed index without a key to open it with.
+    #[error(
+        "list {name}: {path} is a sealed index; name the key file that it was compiled with: list_key: hashgate.key"
+    )]
+    NoKey {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The key file.
+    #[error("list_key: {0}")]
+    Key(KeyError),
+    /// The index.
+    #[error("list {name}: {error}")]
+    Index {
+        /// The list.
+        name: String,
+        /// What is wrong with it.
+        error: IndexError,
+    },
+    /// An index of files that are known to be harmless.
+    #[error(
+        "list {name}: {path} is a known-good list, which does not decide about uploads; give it to: hashgate list compile --veto"
+    )]
+    KnownGood {
+        /// The list.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+    },
+}
+
+/// What lists need beside their sources.
+#[derive(Clone, Debug, Default)]
+pub struct Keeping {
+    /// The key file of sealed indexes.
+    pub key_file: Option<PathBuf>,
+    /// Where private copies of indexes go; without it indexes are checked, but say nothing.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Keeping {
+    /// What the configuration says of it.
+    pub fn of(settings: &Settings) -> Keeping {
+        Keeping { key_file: settings.list_key.clone(), state_dir: Some(settings.state_dir.clone()) }
+    }
 }
 
 /// A list that was read.
@@ -66,34 +138,36 @@ pub struct Status {
     pub read_at: SystemTime,
     /// Whether the last read failed.
     pub failed: bool,
+    /// Lookups whose digest is an entry, but whose size is not.
+    pub wrong_sizes: u64,
+    /// Pages of its index that were found damaged.
+    pub bad_pages: u64,
 }
 
 /// All lists of a gate.
 pub struct Lists {
-    current: ArcSwap<Catalog>,
+    /// Taken down off the path of requests: the last reader of an old table may be one.
+    current: ArcSwap<Retiring<Catalog>>,
     kept: Mutex<Vec<Kept>>,
-}
-
-/// The last good version of one list.
-struct Kept {
-    source: ListSource,
-    entries: Vec<Digest>,
-    status: Status,
-    /// What the file looked like when it was read.
-    stamp: Option<(SystemTime, u64)>,
-    looked_at: Instant,
-    read_at: Instant,
+    keeping: Keeping,
 }
 
 impl Lists {
-    /// Reads every list. It blocks.
+    /// Reads every list; indexes whose source is away are taken from their last good copy. It blocks.
     ///
     /// # Errors
     /// All lists that cannot be used, at once.
-    pub fn load(sources: &[ListSource]) -> Result<Lists, Vec<ListError>> {
+    pub fn load(sources: &[ListSource], keeping: Keeping) -> Result<Lists, Vec<ListError>> {
+        // Also where no list needs it today: who can read it can read every index that it seals.
+        if let Some(file) = &keeping.key_file {
+            Key::read(file).map_err(|error| vec![ListError::Key(error)])?;
+        }
         let (mut kept, mut errors) = (Vec::new(), Vec::new());
         for source in sources {
-            match Kept::read(source) {
+            let wrong_sizes = Arc::default();
+            match Kept::read(source, &keeping, &wrong_sizes, None)
+                .or_else(|error| Kept::last_good(source, &keeping, &wrong_sizes, error))
+            {
                 Ok(list) => kept.push(list),
                 Err(error) => errors.push(error),
             }
@@ -101,11 +175,12 @@ impl Lists {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Lists { current: ArcSwap::from_pointee(build(&kept)), kept: Mutex::new(kept) })
+        let contents = kept.iter().map(|list| (list.label(), list.content.clone())).collect();
+        Ok(Lists { current: ArcSwap::from_pointee(build(contents)), kept: Mutex::new(kept), keeping })
     }
 
     /// The table that is in use now.
-    pub fn current(&self) -> Arc<Catalog> {
+    pub fn current(&self) -> Arc<Retiring<Catalog>> {
         self.current.load_full()
     }
 
@@ -126,7 +201,36 @@ impl Lists {
 
     /// What each list says of itself.
     pub fn status(&self) -> Vec<Status> {
-        self.lock().iter().map(|list| list.status.clone()).collect()
+        let of = |list: &Kept| Status {
+            wrong_sizes: list.wrong_sizes.load(Ordering::Relaxed),
+            bad_pages: list.content.bad_pages(),
+            ..list.status.clone()
+        };
+        self.lock().iter().map(of).collect()
+    }
+
+    /// Verifies the pages of every index, resting for `pause` after each mebibyte, and names those that are damaged with
+    /// the number of bad pages; they are read anew at the next refresh. It blocks.
+    pub fn scrub(&self, pause: Duration, stop: &dyn Fn() -> bool) -> Vec<(String, u64)> {
+        let indexes: Vec<(String, Arc<Sealed>)> = self
+            .lock()
+            .iter()
+            .filter_map(|list| match &list.content {
+                Content::Index(sealed) => Some((list.source.name.clone(), sealed.clone())),
+                Content::Text(_) => None,
+            })
+            .collect();
+        let mut damaged = Vec::new();
+        for (name, sealed) in indexes {
+            let bad = sealed.scrub(pause, stop);
+            if bad > 0 {
+                for list in self.lock().iter_mut().filter(|list| list.source.name == name) {
+                    list.status.failed = true;
+                }
+                damaged.push((name, bad));
+            }
+        }
+        damaged
     }
 
     /// Reads every list again and exchanges the table, which no request waits for. A list that cannot be read, or that
@@ -142,26 +246,30 @@ impl Lists {
 
     fn read_again(&self, due: impl Fn(&mut Kept) -> bool) -> Vec<(String, Result<Loaded, ListError>)> {
         // Read from copies of the sources: lookups take the lock for an instant only, and must not wait for a disk.
-        let sources: Vec<ListSource> =
-            self.lock().iter_mut().filter_map(|list| due(list).then(|| list.source.clone())).collect();
+        let sources: Vec<(ListSource, Arc<AtomicU64>)> = self
+            .lock()
+            .iter_mut()
+            .filter_map(|list| due(list).then(|| (list.source.clone(), list.wrong_sizes.clone())))
+            .collect();
         let mut results = Vec::new();
-        for source in sources {
-            let read = Kept::read(&source);
+        let mut old = Vec::new();
+        for (source, wrong_sizes) in sources {
+            let entries =
+                self.lock().iter().find(|list| list.source.name == source.name).map(|list| list.status.entries);
+            let read = Kept::read(&source, &self.keeping, &wrong_sizes, Some(entries.unwrap_or_default()));
             let mut kept = self.lock();
             let Some(list) = kept.iter_mut().find(|list| list.source.name == source.name) else { continue };
             let result = read.map(|new| {
-                *list = new;
+                // Dropped when the lock is free again.
+                old.push(std::mem::replace(list, new));
                 Loaded { entries: list.status.entries, bad_lines: list.status.bad_lines }
             });
             list.status.failed = result.is_err();
             results.push((source.name, result));
         }
         if results.iter().any(|(_, result)| result.is_ok()) {
-            let labelled: Vec<(Label, Vec<Digest>)> =
-                self.lock().iter().map(|list| (list.label(), list.entries.clone())).collect();
-            let catalog = Catalog::build(labelled.iter().map(|(label, entries)| (label.clone(), entries.as_slice())));
-            // The old table goes with its last reader; it is only memory that is given back then.
-            self.current.store(Arc::new(catalog));
+            let contents = self.lock().iter().map(|list| (list.label(), list.content.clone())).collect();
+            self.current.store(Arc::new(build(contents)));
         }
         results
     }
@@ -171,111 +279,14 @@ impl Lists {
     }
 }
 
-fn build(kept: &[Kept]) -> Catalog {
-    Catalog::build(kept.iter().map(|list| (list.label(), list.entries.as_slice())))
-}
-
-impl Kept {
-    fn read(source: &ListSource) -> Result<Kept, ListError> {
-        let failed = |error| ListError::Read { name: source.name.clone(), path: source.source.clone(), error };
-        let file = File::open(&source.source).map_err(failed)?;
-        let stamp = file.metadata().and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
-        let read = text::read(BufReader::with_capacity(256 << 10, file)).map_err(failed)?;
-        for (line, why) in &read.first_bad {
-            tracing::warn!(list = source.name, "{}:{line}: skipped: {why}", source.source.display());
-        }
-        if read.entries.is_empty() {
-            let (name, path) = (source.name.clone(), source.source.clone());
-            return Err(ListError::Empty { name, path, bad_lines: read.bad_lines });
-        }
-        let now = Instant::now();
-        let status = Status {
-            name: source.name.clone(),
-            entries: read.entries.len() as u64,
-            bad_lines: read.bad_lines,
-            read_at: SystemTime::now(),
-            failed: false,
-        };
-        Ok(Kept { source: source.clone(), entries: read.entries, status, stamp, looked_at: now, read_at: now })
-    }
-
-    fn label(&self) -> Label {
-        Label { list: self.source.name.clone(), category: self.source.category.clone() }
-    }
-
-    fn is_due(&mut self) -> bool {
-        let Some(refresh) = self.source.refresh else { return false };
-        if self.looked_at.elapsed() < refresh {
-            return false;
-        }
-        self.looked_at = Instant::now();
-        let stamp = std::fs::metadata(&self.source.source).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
-        if stamp.is_some() && stamp == self.stamp && !self.status.failed {
-            // Unchanged is as good as read.
-            self.read_at = Instant::now();
-            return false;
-        }
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::path::Path;
-    use std::time::Duration;
-
-    fn source(path: &Path) -> ListSource {
-        ListSource {
-            name: "sample".into(),
-            source: path.into(),
-            category: "house:test".into(),
-            refresh: None,
-            max_age: None,
-        }
-    }
-
-    fn hex(payload: &[u8]) -> String {
-        hex::encode(Digests::of(payload).sha256)
-    }
-
-    #[test]
-    fn a_list_that_gets_worse_stays_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list");
-        fs::write(&path, hex(b"one")).unwrap();
-        let lists = Lists::load(&[source(&path)]).unwrap();
-        let listed = |payload: &[u8]| matches!(lists.look_up(&Digests::of(payload)), Finding::Listed(_));
-        assert!(listed(b"one") && !listed(b"two"));
-
-        fs::write(&path, "# nothing\n").unwrap();
-        assert!(matches!(lists.reload()[0].1, Err(ListError::Empty { .. })));
-        fs::remove_file(&path).unwrap();
-        assert!(matches!(lists.reload()[0].1, Err(ListError::Read { .. })));
-        assert!(listed(b"one") && lists.status()[0].failed);
-
-        fs::write(&path, hex(b"two")).unwrap();
-        assert_eq!(lists.reload()[0].1.as_ref().unwrap(), &Loaded { entries: 1, bad_lines: 0 });
-        assert!(!listed(b"one") && listed(b"two") && !lists.status()[0].failed);
-    }
-
-    #[test]
-    fn an_old_list_decides_nothing_but_its_hits() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list");
-        fs::write(&path, hex(b"one")).unwrap();
-        let lists = Lists::load(&[ListSource { max_age: Some(Duration::ZERO), ..source(&path) }]).unwrap();
-        assert!(matches!(lists.look_up(&Digests::of(b"one")), Finding::Listed(_)));
-        assert_eq!(lists.look_up(&Digests::of(b"two")), Finding::Undecidable(Undecidable::ListTooOld));
-    }
-
-    #[test]
-    fn every_list_that_cannot_be_used_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let (missing, empty) = (dir.path().join("missing"), dir.path().join("empty"));
-        fs::write(&empty, "").unwrap();
-        let errors = Lists::load(&[source(&missing), source(&empty)]).err().unwrap();
-        assert!(matches!(errors[..], [ListError::Read { .. }, ListError::Empty { .. }]));
-    }
+fn build(contents: Vec<(Label, Content)>) -> Retiring<Catalog> {
+    let texts = contents.iter().filter_map(|(label, content)| match content {
+        Content::Text(entries) => Some((label.clone(), entries.as_slice())),
+        Content::Index(_) => None,
+    });
+    let indexes = contents.iter().filter_map(|(_, content)| match content {
+        Content::Index(sealed) => Some(sealed.clone()),
+        Content::Text(_) => None,
+    });
+    Retiring::new(Catalog::build(texts).with_indexes(indexes.collect()))
 }

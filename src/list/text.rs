@@ -47,7 +47,28 @@ enum Line {
 ///
 /// # Errors
 /// The reader's. Bad lines are no error: they are skipped and counted.
-pub fn read(mut source: impl BufRead) -> io::Result<ListRead> {
+pub fn read(source: impl BufRead) -> io::Result<ListRead> {
+    let (mut entries, mut empty_file_entries) = (Vec::new(), 0);
+    let read = read_each(source, &mut |_, digest| {
+        if is_of_empty_file(&digest) {
+            empty_file_entries += 1;
+        } else {
+            entries.push(digest);
+        }
+        Ok(())
+    })?;
+    Ok(ListRead { entries, empty_file_entries, ..read })
+}
+
+/// Reads a list of any length: each digest goes to `sink` with the number of its line, from 1. What is returned holds
+/// no entries.
+///
+/// # Errors
+/// The reader's, and the sink's. Bad lines are no error: they are skipped and counted.
+pub fn read_each(
+    mut source: impl BufRead,
+    sink: &mut dyn FnMut(u64, Digest) -> io::Result<()>,
+) -> io::Result<ListRead> {
     let mut read = ListRead::default();
     let mut line = Vec::new();
     let mut number = 0;
@@ -56,8 +77,7 @@ pub fn read(mut source: impl BufRead) -> io::Result<ListRead> {
         let text = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
         match if whole { parse(text) } else { Err(BadLine::TooLong) } {
             Ok(Line::Nothing) => {}
-            Ok(Line::Entry(digest)) if is_of_empty_file(&digest) => read.empty_file_entries += 1,
-            Ok(Line::Entry(digest)) => read.entries.push(digest),
+            Ok(Line::Entry(digest)) => sink(number, digest)?,
             Err(why) => {
                 read.bad_lines += 1;
                 if read.first_bad.len() < BAD_LINES_NAMED {
@@ -129,7 +149,7 @@ fn from_hex(digits: &[u8]) -> Option<Digest> {
 }
 
 /// Every empty file has it, so an entry would match each of them: a slip of whoever made the list.
-fn is_of_empty_file(digest: &Digest) -> bool {
+pub(super) fn is_of_empty_file(digest: &Digest) -> bool {
     crate::digest::Digests::of(b"").get(digest.algorithm()) == Some(*digest)
 }
 

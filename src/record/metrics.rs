@@ -66,6 +66,16 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     ("hashgate_list_bad_lines", &["list"], "Lines of a list that could not be read, at the last good read."),
     ("hashgate_list_read_timestamp_seconds", &["list"], "Time of the last good read of a list."),
     ("hashgate_list_failed", &["list"], "1 while the last read of a list failed and an older version is in use."),
+    (
+        "hashgate_list_wrong_size_total",
+        &["list"],
+        "Payloads with the digest of an entry and another size: no match; a damaged list, or made to collide.",
+    ),
+    (
+        "hashgate_list_bad_pages",
+        &["list"],
+        "Damaged pages of a list's index, at the last check; lookups that need one are refused.",
+    ),
 ];
 
 /// The metrics of one gate. Cheap to clone.
@@ -98,6 +108,8 @@ struct Inner {
     list_bad_lines: IntGaugeVec,
     list_read: GaugeVec,
     list_failed: IntGaugeVec,
+    list_wrong_sizes: IntCounterVec,
+    list_bad_pages: IntGaugeVec,
 }
 
 /// Counts one more while it lives.
@@ -149,6 +161,8 @@ impl Metrics {
             list_bad_lines: make.gauges("hashgate_list_bad_lines")?,
             list_read: make.times("hashgate_list_read_timestamp_seconds")?,
             list_failed: make.gauges("hashgate_list_failed")?,
+            list_wrong_sizes: make.counters("hashgate_list_wrong_size_total")?,
+            list_bad_pages: make.gauges("hashgate_list_bad_pages")?,
             registry: registry.clone(),
         };
         // Alerts on these need a 0 to rise from.
@@ -192,6 +206,9 @@ impl Metrics {
             let read = status.read_at.duration_since(UNIX_EPOCH).unwrap_or_default();
             self.0.list_read.with_label_values(&name).set(read.as_secs_f64());
             self.0.list_failed.with_label_values(&name).set(i64::from(status.failed));
+            self.0.list_bad_pages.with_label_values(&name).set(status.bad_pages as i64);
+            let wrong_sizes = self.0.list_wrong_sizes.with_label_values(&name);
+            wrong_sizes.inc_by(status.wrong_sizes.saturating_sub(wrong_sizes.get()));
         }
     }
 

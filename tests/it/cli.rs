@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-fn run(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+pub fn run(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_hashgate"))
         .args(arguments)
         .stdin(Stdio::piped())

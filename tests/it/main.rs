@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure, and read whole bodies")]
 
 mod cli;
+mod cli_list;
 mod clients_bad;
 mod encodings;
 mod hold;
@@ -18,6 +19,7 @@ mod origins_vanish;
 mod promises;
 mod read_back;
 mod relay;
+mod sealed_list;
 mod secrecy;
 mod support;
 mod tidy;
