@@ -11,6 +11,7 @@ mod encodings;
 mod hold;
 mod origin_failures;
 mod origins_copies;
+mod origins_evasions;
 mod origins_forms;
 mod origins_multipart;
 mod origins_posts;
