@@ -4,7 +4,7 @@
 use crate::authenticate::AuthError;
 use crate::decide::Undecidable;
 use crate::forward::OriginError;
-use crate::inspect::{InspectError, TooSlow};
+use crate::inspect::{ArchiveError, InspectError, TooSlow};
 use crate::multipart::Busy;
 use crate::record::Outcome;
 use crate::route::{Reason, Refusal};
@@ -25,6 +25,8 @@ pub enum Failure {
     Complete(CompleteError),
     /// A CompleteMultipartUpload whose whole nobody hashed.
     Unverifiable,
+    /// An archive that the store would unpack, whose members cannot all be told.
+    Archive(ArchiveError),
     /// A header says that the payload is encoded, and it cannot be decoded within the bounds.
     Undecodable,
     /// A copy whose source nobody could read.
@@ -116,6 +118,11 @@ impl Failure {
             Failure::RefusalRate | Failure::PartTooEarly | Failure::ReadBack => {
                 (Code::SlowDown, Code::SlowDown.message().to_owned())
             }
+            Failure::Archive(_) => (
+                Code::InvalidRequest,
+                "The archive cannot be read: it must be a plain tar file of files and folders, as it is or as gzip or zstd."
+                    .to_owned(),
+            ),
             Failure::Undecidable(_) | Failure::AuditBroken | Failure::ReadBackBroken | Failure::Origin(_) => {
                 (Code::ServiceUnavailable, Code::ServiceUnavailable.message().to_owned())
             }
@@ -129,7 +136,8 @@ impl Failure {
     /// How the record calls the end of the request.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Failure::Refused(_)
+            Failure::Archive(_)
+            | Failure::Refused(_)
             | Failure::Unverifiable
             | Failure::Undecodable
             | Failure::UnknownCopy
@@ -165,6 +173,8 @@ impl Failure {
             Failure::Complete(CompleteError::Malformed) => "malformed_xml",
             Failure::Complete(CompleteError::Order) => "part_order",
             Failure::PartTooEarly => "part_too_early",
+            Failure::Archive(ArchiveError::Members) => "archive_members",
+            Failure::Archive(_) => "archive_unreadable",
             Failure::Undecodable => "undecodable",
             Failure::UnknownCopy => "copy_unknown",
             Failure::ReadBack => "read_back_pending",

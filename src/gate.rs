@@ -82,6 +82,11 @@ impl Gate {
         let Some(decoded) = decoded else { return Ok(finding) };
         self.sinks.metrics.decoded(decoded.label());
         let finding = decoded.layers.iter().fold(finding, |finding, layer| finding.and(self.look_up(layer)));
+        if let Some(Err(error)) = decoded.archive
+            && !matches!(finding, Finding::Listed(_))
+        {
+            return Err(Failure::Archive(error));
+        }
         let unknown = decoded.bound.is_some() && decoded.declared && !matches!(finding, Finding::Listed(_));
         if unknown && self.settings.encodings.undecodable_refused { Err(Failure::Undecodable) } else { Ok(finding) }
     }

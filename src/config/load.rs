@@ -48,6 +48,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let lists = lists(&mut root);
     let policy = policy(root.section("policy"), &lists);
     let encodings = encodings(root.section("encodings"));
+    let snowball_inspected = root.word("snowball", &[("refuse", false), ("inspect", true)], &[]).unwrap_or(false);
     let multipart = multipart(root.section("multipart"));
     let mut section = root.section("copies");
     let words = [("allow", UnknownCopy::Allow), ("refuse", UnknownCopy::Refuse)];
@@ -72,6 +73,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         lists,
         policy,
         encodings,
+        snowball_inspected,
         multipart,
         copies,
         limits,

@@ -28,6 +28,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Payloads that are compressed.
     pub encodings: Encodings,
+    /// Whether archives that MinIO unpacks are let through when no member is listed.
+    pub snowball_inspected: bool,
     /// Objects that come in parts.
     pub multipart: Multipart,
     /// What happens to the copy of a whole object that the gate could not read.

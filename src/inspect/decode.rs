@@ -5,6 +5,7 @@
 //! header later. What a stream holds up to the byte at which it is broken is hashed all the same: readers show that much.
 //! A bound that is reached (ratio, size, time, layers) leaves the rest unknown, and says so.
 
+use super::archive::{Archive, ArchiveError};
 use crate::config::settings;
 use crate::digest::{Algorithms, Digests, Hashing};
 use flate2::write::GzDecoder;
@@ -14,6 +15,9 @@ use tokio::time::Instant;
 
 /// Decoded bytes that are free of the ratio: small files compress well.
 const RATIO_FREE: u64 = 1 << 20;
+
+/// Members of one archive that are looked up.
+const MEMBERS_MAX: usize = 10_000;
 
 /// How a layer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Decoded {
     pub broken: bool,
     /// Whether a header said that it is encoded.
     pub declared: bool,
+    /// What came of the archive, where the store will unpack one: the members are in `layers`, too.
+    pub archive: Option<Result<(), ArchiveError>>,
 }
 
 impl Decoded {
@@ -78,6 +84,10 @@ pub struct Decoding {
     encoded: u64,
     spent: Duration,
     stopped: Option<Stop>,
+    /// Reads the payload, or what it decodes to, as an archive that the store will unpack.
+    archive: Option<Archive>,
+    /// Bytes of which it is not known yet whether they are encoded.
+    begun: Vec<u8>,
 }
 
 enum Stop {
@@ -104,18 +114,43 @@ impl Decoding {
             encoded: 0,
             spent: Duration::ZERO,
             stopped: too_many.then_some(Stop::Bound(Bound::Layers)),
+            archive: None,
+            begun: Vec::new(),
         }
+    }
+
+    /// The store will unpack the payload: its members are hashed, too.
+    #[must_use]
+    pub fn unpacking(mut self) -> Decoding {
+        self.archive = Some(Archive::new(self.algorithms, MEMBERS_MAX));
+        if !self.bounds.decode {
+            self.next = Next::Plain;
+        }
+        self
     }
 
     /// Takes the next bytes of the payload.
     pub fn update(&mut self, bytes: &[u8]) {
         self.encoded += bytes.len() as u64;
+        if let (Some(archive), Next::Plain) = (&mut self.archive, &self.next) {
+            archive.push(bytes);
+        } else if self.archive.is_some() && matches!(self.next, Next::Undecided(_)) {
+            self.begun.extend_from_slice(bytes);
+        }
         if self.stopped.is_some() || matches!(self.next, Next::Plain) || !self.bounds.decode {
             return;
         }
         let started = Instant::now();
-        let shape = Shape { layers: &self.declared, left: self.bounds.layers, algorithms: self.algorithms };
+        let shape = Shape {
+            layers: &self.declared,
+            left: self.bounds.layers,
+            algorithms: self.algorithms,
+            unpack: self.archive.is_some(),
+        };
         let written = self.next.write(bytes, &shape);
+        if let (Some(archive), Next::Plain) = (&mut self.archive, &self.next) {
+            archive.push(&std::mem::take(&mut self.begun));
+        }
         self.spent += started.elapsed();
         if written.is_err() {
             self.stopped = Some(Stop::Broken);
@@ -135,7 +170,12 @@ impl Decoding {
     /// What came of it; `None` where nothing is encoded.
     pub fn finish(mut self) -> Option<Decoded> {
         let declared = !self.declared.is_empty();
-        let shape = Shape { layers: &self.declared, left: self.bounds.layers, algorithms: self.algorithms };
+        let shape = Shape {
+            layers: &self.declared,
+            left: self.bounds.layers,
+            algorithms: self.algorithms,
+            unpack: self.archive.is_some(),
+        };
         let ended = if self.stopped.is_none() { self.next.end(&shape) } else { Ok(()) };
         let bound = match self.stopped {
             Some(Stop::Bound(bound)) => Some(bound),
@@ -144,8 +184,19 @@ impl Decoding {
         let broken = matches!(self.stopped, Some(Stop::Broken)) || ended.is_err();
         let mut layers = Vec::new();
         self.next.collect(&mut layers);
-        let any = bound.is_some() || (!layers.is_empty() && (declared || layers.iter().any(|layer| layer.length > 0)));
-        any.then_some(Decoded { layers, bound, broken, declared })
+        let archive = self.archive.map(|mut archive| {
+            if matches!(self.next, Next::Plain) {
+                archive.push(&self.begun);
+            }
+            let archive = self.next.take_archive().unwrap_or(archive);
+            archive.finish().map(|members| layers.extend(members))
+        });
+        // Of an archive that is encoded and cannot be decoded whole, nobody knows every member.
+        let archive = archive.map(|read| if bound.is_some() || broken { Err(ArchiveError::Truncated) } else { read });
+        let any = archive.is_some()
+            || bound.is_some()
+            || (!layers.is_empty() && (declared || layers.iter().any(|layer| layer.length > 0)));
+        any.then_some(Decoded { layers, bound, broken, declared, archive })
     }
 }
 
@@ -164,6 +215,8 @@ struct Shape<'a> {
     layers: &'a [Encoding],
     left: usize,
     algorithms: Algorithms,
+    /// Whether what the first layer gives is an archive that the store will unpack.
+    unpack: bool,
 }
 
 /// What becomes of bytes behind a layer.
@@ -211,6 +264,7 @@ impl Next {
             hashing: Hashing::new(shape.algorithms),
             length: 0,
             first_member: None,
+            archive: shape.unpack.then(|| Box::new(Archive::new(shape.algorithms, MEMBERS_MAX))),
             next: Next::Undecided(Vec::new()),
             next_broken: false,
             layers: shape.layers.get(1..).unwrap_or_default().to_vec(),
@@ -265,6 +319,14 @@ impl Next {
         }
     }
 
+    /// The archive that the first layer gave.
+    fn take_archive(&mut self) -> Option<Archive> {
+        match self {
+            Next::Layer(layer) => layer.level_mut().archive.take().map(|archive| *archive),
+            _ => None,
+        }
+    }
+
     fn collect(&self, layers: &mut Vec<Digests>) {
         if let Next::Layer(layer) = self {
             let level = layer.level();
@@ -291,6 +353,7 @@ struct Level {
     length: u64,
     /// What a reader sees that stops behind the first member of a gzip file.
     first_member: Option<Digests>,
+    archive: Option<Box<Archive>>,
     next: Next,
     next_broken: bool,
     layers: Vec<Encoding>,
@@ -302,7 +365,10 @@ impl Write for Level {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.hashing.update(bytes);
         self.length += bytes.len() as u64;
-        let shape = Shape { layers: &self.layers, left: self.left, algorithms: self.algorithms };
+        if let Some(archive) = &mut self.archive {
+            archive.push(bytes);
+        }
+        let shape = Shape { layers: &self.layers, left: self.left, algorithms: self.algorithms, unpack: false };
         // A broken layer further in changes nothing about this one, and keeps what it holds.
         self.next_broken = self.next_broken || self.next.write(bytes, &shape).is_err();
         Ok(bytes.len())
@@ -348,7 +414,7 @@ impl Layer {
             Layer::Zstd(decoder) => decoder.flush(),
         };
         let level = self.level_mut();
-        let shape = Shape { layers: &level.layers, left: level.left, algorithms: level.algorithms };
+        let shape = Shape { layers: &level.layers, left: level.left, algorithms: level.algorithms, unpack: false };
         if level.next_broken {
             return Err(io::ErrorKind::InvalidData.into());
         }

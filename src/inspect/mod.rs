@@ -3,10 +3,12 @@
 //! Wire bytes come in from the client, segments go out; on the way every payload byte goes through the digests, the
 //! promised checksums and, where we verify signatures, the chunk signatures. Nothing here knows where the segments go.
 
+mod archive;
 mod decode;
 mod pace;
 mod promise;
 
+pub use archive::ArchiveError;
 pub use decode::{Bound, Decoded, Decoding};
 pub use pace::{Pace, TooSlow};
 pub use promise::{BrokenPromise, Promises};
@@ -106,6 +108,7 @@ where
         }
         let content_encoding = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let decoding = errand.operation.is_upload().then(|| Decoding::new(content_encoding, encodings, wanted));
+        let decoding = if errand.unpacked { decoding.map(Decoding::unpacking) } else { decoding };
         Ok(Inspection {
             body,
             pace,

@@ -16,6 +16,7 @@ pub use refusal::{Reason, Refusal};
 
 use crate::config::settings::{Limits, Mode, Settings};
 use crate::s3::authorization::Presented;
+use crate::s3::chunked::Signing;
 use crate::s3::head::Head;
 use crate::s3::target::{OriginKind, Target};
 use http::Version;
@@ -28,6 +29,7 @@ pub struct Rules {
     verify: bool,
     signature_v2: bool,
     plain_chunked: bool,
+    snowball: bool,
     list_body: u64,
     control_body: u64,
 }
@@ -43,6 +45,8 @@ pub struct Errand {
     pub framing: Framing,
     /// Most payload bytes that this operation takes; `None` for uploads.
     pub payload_max: Option<u64>,
+    /// The store will unpack the payload.
+    pub unpacked: bool,
 }
 
 impl Errand {
@@ -62,6 +66,7 @@ impl Rules {
             verify: settings.authentication.mode == Mode::Verify,
             signature_v2: settings.authentication.signature_v2,
             plain_chunked: settings.origin.plain_chunked,
+            snowball: settings.snowball_inspected,
             list_body,
             control_body,
         }
@@ -80,6 +85,10 @@ impl Rules {
         let host = head.header("host").unwrap_or_default();
         let target = Target::read(host, head.path, &self.base_domains);
         let operation = operation::classify(head, &target, self.kind)?;
+        let unpacked = operation::is_snowball(head);
+        if unpacked && !(self.snowball && operation == Operation::PutObject) {
+            return Err(Reason::Snowball.into());
+        }
         let carries_nothing =
             matches!(operation, Operation::CopyObject | Operation::UploadPartCopy | Operation::RenameObject);
         if carries_nothing && has_body {
@@ -93,7 +102,11 @@ impl Rules {
             return Err(Reason::FormType.into());
         }
         let framing = framing::read(head, presented, operation, self)?;
-        Ok(Errand { payload_max: self.payload_max(operation), operation, target, framing })
+        // Its signature is never checked by the store that unpacks it (CVE-2026-40344).
+        if unpacked && framing.chunked.as_ref().is_some_and(|chunking| chunking.signing == Signing::Unsigned) {
+            return Err(Reason::Snowball.into());
+        }
+        Ok(Errand { payload_max: self.payload_max(operation), operation, target, framing, unpacked })
     }
 
     fn payload_max(&self, operation: Operation) -> Option<u64> {

@@ -197,6 +197,14 @@ fn check_part_number(head: Head<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// MinIO unpacks what comes with this header, whatever its value: it looks for `true` anywhere in it.
+const SNOWBALL: &str = "x-amz-meta-snowball-auto-extract";
+
+/// Whether the store will unpack the payload.
+pub(super) fn is_snowball(head: Head<'_>) -> bool {
+    head.headers.contains_key(SNOWBALL)
+}
+
 /// Ways into a bucket that are not open, by header, query or path.
 fn refuse_other_doors(head: Head<'_>, names: &[String], kind: OriginKind) -> Result<(), Refusal> {
     let has_query = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
@@ -204,7 +212,8 @@ fn refuse_other_doors(head: Head<'_>, names: &[String], kind: OriginKind) -> Res
     if has_query("append") || has_query("position") || effective("x-amz-write-offset-bytes") {
         return Err(Reason::Append.into());
     }
-    if effective("x-amz-meta-snowball-auto-extract") {
+    // Only the header of that name is known to unpack anything; a parameter may at some version.
+    if has_query(SNOWBALL) {
         return Err(Reason::Snowball.into());
     }
     let header_names = head.headers.keys().map(|name| name.as_str().to_owned());

@@ -12,6 +12,7 @@ fn rules(kind: OriginKind) -> Rules {
         verify: false,
         signature_v2: false,
         plain_chunked: false,
+        snowball: false,
         list_body: 8 << 20,
         control_body: 1 << 20,
     }
