@@ -16,6 +16,7 @@ mod origins_forms;
 mod origins_multipart;
 mod origins_posts;
 mod origins_refusals;
+mod origins_same;
 mod origins_snowball;
 mod origins_vanish;
 mod promises;

@@ -19,6 +19,8 @@ start)
   dir=$2 port=$3
   mkdir -p "$dir"
   export MINIO_ROOT_USER=miniokey MINIO_ROOT_PASSWORD=miniosecret
+  # Buckets may be named by the Host, too.
+  export MINIO_DOMAIN=s3.example.test
   export MINIO_BROWSER=off MINIO_UPDATE=off MINIO_CALLHOME_ENABLE=off
   setsid nohup "$bin" server --address "127.0.0.1:$port" "$dir/data" >"$dir/log" 2>&1 &
   echo $! >"$dir/pid"
