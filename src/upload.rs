@@ -3,16 +3,19 @@
 //! Open a record; find what is asked; find the caller; wrap the body so that it is hashed; forward all but the end; ask
 //! for the verdict; release or reject; close the record; answer.
 
+mod client;
+mod early;
+
 use crate::act::{self, Place, read_back};
 use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
 use crate::copying;
-use crate::decide::{self, Subject, Verdict, Why};
+use crate::decide::{self, Clear, Subject, Verdict};
 use crate::error::Failure;
-use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, buffered, release};
+use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
 use crate::gate::Gate;
-use crate::inspect::{Inspected, Inspection, Pace};
+use crate::inspect::{Inspected, Inspection};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::Record;
 use crate::relay;
@@ -22,6 +25,8 @@ use crate::s3::chunked::{FramingError, Mark, Segment};
 use crate::s3::complete::{self, part_number};
 use crate::s3::head::Head;
 use crate::s3::target::{copy_source, encode_path};
+use client::Client;
+use early::{Early, interruption};
 use http::header::ETAG;
 use http::request::Parts;
 use http::{Request, Response};
@@ -30,6 +35,7 @@ use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use time::OffsetDateTime;
+use tokio::task::spawn_blocking;
 
 /// Serves one request of the client at `peer`.
 pub async fn serve(gate: &Arc<Gate>, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
@@ -47,6 +53,7 @@ pub async fn serve(gate: &Arc<Gate>, peer: SocketAddr, request: Request<Incoming
     }
 }
 
+/// Finds out what is asked, and by whom; then the request goes its way.
 async fn attempt(
     gate: &Arc<Gate>,
     peer: SocketAddr,
@@ -58,25 +65,23 @@ async fn attempt(
     let head = Head::of(&parts);
     let presented = authorization::presented(head).map_err(crate::authenticate::AuthError::from)?;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let mut errand = gate.rules.route(head, parts.version, authority, &presented, has_body)?;
+    let errand = gate.rules.route(head, parts.version, authority, &presented, has_body)?;
     record.routed(&errand);
     let now = OffsetDateTime::now_utc();
-    let mut caller = gate.authenticator.authenticate(head, &presented, now)?;
+    let caller = gate.authenticator.authenticate(head, &presented, now)?;
     record.called_by(&caller);
 
-    let mut origin_head = OriginHead::of_client(parts.clone(), peer.ip());
-    let reframe = gate.resigning.apply(&mut origin_head, &errand, &caller, now);
     let names = errand.target.names(head.path);
     let source = head.effective("x-amz-copy-source").map(|source| copy_source(&source));
     if gate.read_backs.is_shut(&names) || source.is_some_and(|source| gate.read_backs.is_shut(&[source])) {
         return Err(Failure::ReadBack);
     }
-    let upload = UploadId::of(head, &errand);
-    if matches!(errand.operation, Operation::CopyObject | Operation::UploadPartCopy) {
-        return copying::copy(gate, record, &errand, &parts, subject(&errand, &caller), upload, origin_head).await;
-    }
-    if !has_body && !errand.operation.is_upload() {
-        return relay::relay(gate, &errand, upload, origin_head).await;
+    let mut origin_head = OriginHead::of_client(parts.clone(), peer.ip());
+    let reframe = gate.resigning.apply(&mut origin_head, &errand, &caller, now);
+    let id = UploadId::of(head, &errand);
+    let copy = matches!(errand.operation, Operation::CopyObject | Operation::UploadPartCopy);
+    if !has_body && !copy && !errand.operation.is_upload() {
+        return relay::relay(gate, &errand, id, origin_head).await;
     }
 
     if gate.sinks.audit.is_broken() {
@@ -86,126 +91,215 @@ async fn attempt(
         return Err(Failure::RefusalRate);
     }
     let _in_flight = gate.sinks.metrics.upload();
-    let number = head.query_value("partNumber").as_deref().and_then(part_number);
-    let mut role = Role::of(&gate.multipart, &errand, upload, number, gate.algorithms()).await?;
-    let mut held = Held::new(gate.origin.clone(), origin_head);
-    // A client that waits for 100 Continue hears the origin's own word, unless its payload is so short that the origin
-    // must not hear of it yet.
-    if client.expects_100 && errand.framing.declared_length.is_some_and(|length| length > WINDOW as u64) {
-        match held.open_and_wait().await {
-            Ok(()) => {}
-            Err(interrupted) => return interruption(gate, record, interrupted, None).await,
-        }
+    if copy {
+        return copying::copy(gate, record, &errand, &parts, subject(&errand, &caller), id, origin_head).await;
     }
-    let mut inspection = client.inspect(gate, &parts, &errand, &mut caller)?;
-    let mut first = Vec::new();
-    if errand.operation == Operation::PostObject {
-        match admit_form(gate, record, &mut errand, &mut inspection, &parts, now).await {
-            Ok((segments, sent_by)) => (first, caller) = (segments, sent_by),
-            Err(failure) => {
-                client.take_back(inspection);
-                return Err(failure);
+    let upload = Upload { gate, peer, parts, errand, caller, names, now };
+    upload.run(record, client, id, origin_head, reframe).await
+}
+
+/// A request whose body has to be looked up.
+struct Upload<'a> {
+    gate: &'a Arc<Gate>,
+    peer: SocketAddr,
+    parts: Parts,
+    errand: Errand,
+    caller: Caller,
+    /// The object's name in every way in which the request can be read.
+    names: Vec<String>,
+    /// When its head came.
+    now: OffsetDateTime,
+}
+
+impl Upload<'_> {
+    /// Wraps the body, forwards all but its end, and goes on to the verdict.
+    async fn run(
+        mut self,
+        record: &mut Record,
+        client: &mut Client,
+        id: Option<UploadId>,
+        origin_head: OriginHead,
+        reframe: Reframe,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let gate = self.gate;
+        let number = Head::of(&self.parts).query_value("partNumber").as_deref().and_then(part_number);
+        let mut role = Role::of(&gate.multipart, &self.errand, id, number, gate.algorithms()).await?;
+        let mut held = Held::new(gate.origin.clone(), origin_head);
+        // A client that waits for 100 Continue hears the origin's own word, unless its payload is so short that the
+        // origin must not hear of it yet.
+        if client.expects_100 && self.errand.framing.declared_length.is_some_and(|length| length > WINDOW as u64) {
+            match held.open_and_wait().await {
+                Ok(()) => {}
+                Err(interrupted) => return interruption(gate, record, interrupted, None).await,
             }
         }
-    }
-    let streamed = stream(first, &mut inspection, &mut held, &mut role, reframe).await;
-    record.saw(inspection.payload_len());
-    if let Err(error) = streamed {
-        return match error {
-            Streaming::Failed(failure) => {
+        let mut inspection = client.inspect(gate, &self.parts, &self.errand, &mut self.caller)?;
+        let streamed = match self.admit_form(record, &mut inspection).await {
+            Ok(first) => stream(first, &mut inspection, &mut held, &mut role, reframe).await,
+            Err(failure) => Err(Streaming::Failed(failure)),
+        };
+        record.saw(inspection.payload_len());
+        match streamed {
+            Ok(()) => self.judge(record, inspection.finish()?, role, held).await,
+            Err(Streaming::Failed(failure)) => {
                 client.take_back(inspection);
                 Err(failure)
             }
-            Streaming::Interrupted(interrupted) => {
-                let subject = subject(&errand, &caller);
-                let place = Place::of(&parts, errand.form_key());
-                let early = Early { inspection, subject, client, place, role };
+            Err(Streaming::Interrupted(interrupted)) => {
+                let place = Place::of(&self.parts, self.errand.form_key());
+                let early = Early { inspection, subject: self.subject(), client, place, role };
                 interruption(gate, record, interrupted, Some(early)).await
             }
+        }
+    }
+
+    /// A form says who sent it, and what is asked, in its fields: they are read before anything goes on. Gives the
+    /// segments that came with them; none for anything but a form.
+    async fn admit_form(
+        &mut self,
+        record: &mut Record,
+        inspection: &mut Inspection<Incoming>,
+    ) -> Result<Vec<Segment>, Failure> {
+        if self.errand.operation != Operation::PostObject {
+            return Ok(Vec::new());
+        }
+        let segments = inspection.next().await?;
+        let Some(Segment::Frame(_, Mark::Fields(fields))) = segments.first() else {
+            return Err(Failure::Body(FramingError::Truncated.into()));
         };
+        let key = object_key(fields)?;
+        self.names = self.errand.target.names(&format!("{}/{}", self.parts.uri.path(), encode_path(&key)));
+        if self.gate.read_backs.is_shut(&self.names) {
+            return Err(Failure::ReadBack);
+        }
+        self.errand.target.key = Some(key);
+        record.routed(&self.errand);
+        let bucket = self.errand.target.bucket.as_deref().unwrap_or_default();
+        let (caller, range) = self.gate.authenticator.authenticate_form(fields, bucket, self.now)?;
+        record.called_by(&caller);
+        self.caller = caller;
+        inspection.heed(fields, &segments, &self.gate.settings.encodings, self.gate.algorithms(), range);
+        Ok(segments)
     }
 
-    let Inspected { digests, decoded } = inspection.finish()?;
-    record.inspected(digests);
-    let mut finding = gate.look_up_as_read(&digests, decoded.as_ref())?;
-    let mut assembling = None;
-    if let Role::Complete(id, xml) = &role {
-        let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
-        if let Some(whole) = completing.whole {
-            gate.sinks.metrics.complete("chained");
-            record.assembled(whole);
-            finding = finding.and(gate.look_up(&whole));
-        }
-        assembling = Some(completing);
-    }
-    match decide::verdict(finding, &subject(&errand, &caller), &gate.settings.policy) {
-        Verdict::Forward(clear, why) => {
-            record.decided(&why);
-            let read_back = match &assembling {
-                Some(Completing { whole: None, .. }) => {
-                    unverifiable(gate, record, &parts, names, subject(&errand, &caller)).await?
-                }
-                _ => None,
-            };
-            let releasing = match role {
-                Role::Part(part) => Some(part.releasing(&digests).await),
-                _ => None,
-            };
-            record.released();
-            let answer = release(held, clear).await?;
-            if let Some(releasing) = releasing {
-                releasing.answered(stored_etag(&answer)).await;
+    /// Asks for the verdict, over the payload as it was sent, as it is read, and over the whole that its parts make.
+    async fn judge(
+        self,
+        record: &mut Record,
+        inspected: Inspected,
+        role: Role,
+        held: Held,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let gate = self.gate;
+        let Inspected { digests, decoded } = inspected;
+        record.inspected(digests);
+        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref())?;
+        let mut assembling = None;
+        if let Role::Complete(id, xml) = &role {
+            let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
+            if let Some(whole) = completing.whole {
+                gate.sinks.metrics.complete("chained");
+                record.assembled(whole);
+                finding = finding.and(gate.look_up(&whole));
             }
-            let answer = match read_back {
-                Some(pending) if answer.status().is_success() => pending.answer(answer),
-                Some(pending) => {
-                    pending.refused(answer.status());
-                    answer
+            assembling = Some(completing);
+        }
+        match decide::verdict(finding, &self.subject(), &gate.settings.policy) {
+            Verdict::Forward(clear, why) => {
+                record.decided(&why);
+                match (role, assembling) {
+                    (_, Some(completing)) => self.complete(record, completing, held, clear).await,
+                    (Role::Part(part), None) => {
+                        let releasing = part.releasing(&digests).await;
+                        record.released();
+                        let answer = release(held, clear).await?;
+                        releasing.answered(stored_etag(&answer)).await;
+                        Ok(answer)
+                    }
+                    (_, None) => {
+                        record.released();
+                        Ok(release(held, clear).await?)
+                    }
                 }
-                None => answer,
-            };
-            // A store may say 200 long before it has put the parts together.
-            Ok(answer.map(|body| body.keeping(assembling)))
-        }
-        Verdict::Reject(why) => {
-            record.decided(&why);
-            if assembling.is_some() {
-                act::abort_multipart(gate, &parts).await;
             }
-            reject(gate, peer, held, &caller).await
+            Verdict::Reject(why) => {
+                record.decided(&why);
+                if assembling.is_some() {
+                    act::abort_multipart(gate, &self.parts).await;
+                }
+                self.reject(held).await
+            }
+            Verdict::Defer(why) => Err(Failure::Undecidable(why)),
         }
-        Verdict::Defer(why) => Err(Failure::Undecidable(why)),
     }
-}
 
-/// A Complete whose whole nobody has hashed: refused, let through, or read when it is there. In that case its key is shut
-/// from now on.
-async fn unverifiable(
-    gate: &Arc<Gate>,
-    record: &Record,
-    parts: &Parts,
-    names: Vec<String>,
-    subject: Subject,
-) -> Result<Option<read_back::Pending>, Failure> {
-    let setting = gate.settings.multipart.unverifiable;
-    if setting == Unverifiable::Allow {
-        gate.sinks.metrics.complete("unknown");
-        record.waived("multipart_unverifiable");
-        return Ok(None);
+    /// Lets a Complete go; of a whole that nobody has hashed, as the setting says. No part of its upload is released until
+    /// the answer has ended: a store may say 200 long before it has put the parts together.
+    async fn complete(
+        self,
+        record: &mut Record,
+        completing: Completing,
+        held: Held,
+        clear: Clear,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let read_back = match completing.whole {
+            Some(_) => None,
+            None => self.unverifiable(record).await?,
+        };
+        record.released();
+        let answer = release(held, clear).await?;
+        let answer = match read_back {
+            Some(pending) if answer.status().is_success() => pending.answer(answer),
+            Some(pending) => {
+                pending.refused(answer.status());
+                answer
+            }
+            None => answer,
+        };
+        Ok(answer.map(|body| body.keeping(completing)))
     }
-    let bucket = subject.buckets.first().cloned().unwrap_or_default();
-    let (Some(place), true) = (Place::of(parts, None), read_back::is_possible(gate, parts, &bucket).await) else {
-        gate.sinks.metrics.complete("unknown");
-        return Err(Failure::Unverifiable);
-    };
-    gate.sinks.metrics.complete("read_back");
-    record.waived("multipart_read_back");
-    let job = read_back::Job { place, names, subject, request: record.id().to_owned() };
-    let gate = gate.clone();
-    let begun = tokio::task::spawn_blocking(move || read_back::begin(&gate, job)).await;
-    match begun {
-        Ok(Ok(pending)) => Ok(Some(pending)),
-        _ => Err(Failure::ReadBackBroken),
+
+    /// A Complete whose whole nobody has hashed: refused, let through, or read when it is there. In that case its key is
+    /// shut from now on.
+    async fn unverifiable(&self, record: &Record) -> Result<Option<read_back::Pending>, Failure> {
+        let (gate, subject) = (self.gate, self.subject());
+        if gate.settings.multipart.unverifiable == Unverifiable::Allow {
+            gate.sinks.metrics.complete("unknown");
+            record.waived("multipart_unverifiable");
+            return Ok(None);
+        }
+        let bucket = subject.buckets.first().cloned().unwrap_or_default();
+        let possible = read_back::is_possible(gate, &self.parts, &bucket).await;
+        let (Some(place), true) = (Place::of(&self.parts, None), possible) else {
+            gate.sinks.metrics.complete("unknown");
+            return Err(Failure::Unverifiable);
+        };
+        gate.sinks.metrics.complete("read_back");
+        record.waived("multipart_read_back");
+        let job = read_back::Job { place, names: self.names.clone(), subject, request: record.id().to_owned() };
+        let gate = gate.clone();
+        match spawn_blocking(move || read_back::begin(&gate, job)).await {
+            Ok(Ok(pending)) => Ok(Some(pending)),
+            _ => Err(Failure::ReadBackBroken),
+        }
+    }
+
+    /// Aborts a listed upload. Where the caller is only claimed, the origin is asked whether it knows them: a stranger
+    /// must not learn from us what is listed.
+    async fn reject(&self, held: Held) -> Result<Response<AnswerBody>, Failure> {
+        if !self.caller.is_verified() {
+            self.gate.refusals.spend(self.peer.ip());
+            if self.gate.asks_origin()
+                && let Ok(Asked::Refuses(refusal)) = held.abort_and_ask().await
+            {
+                return Ok(refusal);
+            }
+        }
+        Err(Failure::Listed)
+    }
+
+    fn subject(&self) -> Subject {
+        subject(&self.errand, &self.caller)
     }
 }
 
@@ -242,34 +336,6 @@ async fn stream(
     }
 }
 
-/// A form says who sent it, and what is asked, in its fields: they are read before anything goes on. Gives the segments
-/// that came with them, and the caller.
-async fn admit_form(
-    gate: &Gate,
-    record: &mut Record,
-    errand: &mut Errand,
-    inspection: &mut Inspection<Incoming>,
-    parts: &Parts,
-    now: OffsetDateTime,
-) -> Result<(Vec<Segment>, Caller), Failure> {
-    let segments = inspection.next().await?;
-    let Some(Segment::Frame(_, Mark::Fields(fields))) = segments.first() else {
-        return Err(Failure::Body(FramingError::Truncated.into()));
-    };
-    let key = object_key(fields)?;
-    let names = errand.target.names(&format!("{}/{}", parts.uri.path(), encode_path(&key)));
-    if gate.read_backs.is_shut(&names) {
-        return Err(Failure::ReadBack);
-    }
-    errand.target.key = Some(key);
-    record.routed(errand);
-    let bucket = errand.target.bucket.as_deref().unwrap_or_default();
-    let (caller, range) = gate.authenticator.authenticate_form(fields, bucket, now)?;
-    record.called_by(&caller);
-    inspection.heed(fields, &segments, &gate.settings.encodings, gate.algorithms(), range);
-    Ok((segments, caller))
-}
-
 enum Streaming {
     Failed(Failure),
     Interrupted(Interrupted),
@@ -277,136 +343,4 @@ enum Streaming {
 
 fn subject(errand: &Errand, caller: &Caller) -> Subject {
     Subject { buckets: errand.target.readings.clone(), tenant: caller.tenant.clone() }
-}
-
-/// Aborts a listed upload. Where the caller is only claimed, the origin is asked whether it knows them: a stranger must
-/// not learn from us what is listed.
-async fn reject(gate: &Gate, peer: SocketAddr, held: Held, caller: &Caller) -> Result<Response<AnswerBody>, Failure> {
-    if !caller.is_verified() {
-        gate.refusals.spend(peer.ip());
-        if gate.asks_origin()
-            && let Ok(Asked::Refuses(refusal)) = held.abort_and_ask().await
-        {
-            return Ok(refusal);
-        }
-    }
-    Err(Failure::Listed)
-}
-
-/// What is left of an upload that the origin answered before its end.
-struct Early<'a> {
-    inspection: Inspection<Incoming>,
-    subject: Subject,
-    client: &'a mut Client,
-    /// Where the object would be.
-    place: Option<Place>,
-    role: Role,
-}
-
-/// The origin answered early, or is lost.
-async fn interruption(
-    gate: &Gate,
-    record: &mut Record,
-    interrupted: Interrupted,
-    early: Option<Early<'_>>,
-) -> Result<Response<AnswerBody>, Failure> {
-    match interrupted {
-        Interrupted::Lost(error) => {
-            if let Some(early) = early {
-                early.client.take_back(early.inspection);
-            }
-            Err(error.into())
-        }
-        Interrupted::Answered(answer) if answer.status().is_success() => {
-            record.early_commit();
-            early_commit(gate, record, answer, early).await
-        }
-        Interrupted::Answered(answer) => {
-            // A refusal of the head, or an error: the client gets it once it has said a little more of its body.
-            let answer = buffered(answer).await?;
-            if let Some(early) = early {
-                early.client.take_back(early.inspection);
-                early.client.drain(gate.limits().drain).await;
-            }
-            Ok(answer)
-        }
-    }
-}
-
-/// The origin says that it has stored what it was not given. We still want to know what it was: if it is listed, and the
-/// gate has credentials, that very version goes.
-async fn early_commit(
-    gate: &Gate,
-    record: &mut Record,
-    answer: Response<AnswerBody>,
-    early: Option<Early<'_>>,
-) -> Result<Response<AnswerBody>, Failure> {
-    let Some(Early { mut inspection, subject, client, place, role }) = early else { return Err(Failure::EarlyCommit) };
-    if let Role::Part(part) = role {
-        part.committed_early().await;
-    }
-    let inspected: Result<Inspected, Failure> = async {
-        while !inspection.next().await?.is_empty() {}
-        Ok(inspection.finish()?)
-    }
-    .await;
-    client.body = None;
-    let Inspected { digests, decoded } = inspected?;
-    record.inspected(digests);
-    match decide::verdict(gate.look_up_as_read(&digests, decoded.as_ref())?, &subject, &gate.settings.policy) {
-        Verdict::Reject(why @ Why::Listed(_)) => {
-            record.decided(&why);
-            act::remove_committed(gate, place, answer).await;
-            Err(Failure::Listed)
-        }
-        _ => Err(Failure::EarlyCommit),
-    }
-}
-
-/// The client's side of the request: its body, wherever it is at the moment.
-struct Client {
-    body: Option<Incoming>,
-    expects_100: bool,
-    /// Whether its body was asked for, so that a client which expects 100 Continue has been told to send it.
-    heard: bool,
-}
-
-impl Client {
-    fn inspect(
-        &mut self,
-        gate: &Gate,
-        parts: &Parts,
-        errand: &Errand,
-        caller: &mut Caller,
-    ) -> Result<Inspection<Incoming>, Failure> {
-        let limits = gate.limits();
-        let pace = Pace::new(limits.idle_timeout, limits.body_rate_min, limits.upload_timeout);
-        let Some(body) = self.body.take() else { return Err(Failure::EarlyCommit) };
-        self.heard = true;
-        Ok(Inspection::new(
-            body,
-            &parts.headers,
-            errand,
-            gate.algorithms(),
-            caller.chunks.take(),
-            pace,
-            &gate.settings.encodings,
-        )?)
-    }
-
-    fn take_back(&mut self, inspection: Inspection<Incoming>) {
-        self.body = Some(inspection.into_body());
-    }
-
-    /// Reads on for a while, so that the client gets to read the answer and not a reset. True where the body ended.
-    ///
-    /// A client that expects 100 Continue and was not told to go on sends nothing: asking for its body would tell it.
-    async fn drain(&mut self, bytes_max: u64) -> bool {
-        let Some(mut body) = self.body.take() else { return true };
-        if self.expects_100 && !self.heard {
-            return false;
-        }
-        let drained = tokio::time::timeout(answer::DRAIN_TIMEOUT, answer::drain(&mut body, bytes_max)).await;
-        drained.unwrap_or(false)
-    }
 }

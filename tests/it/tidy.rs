@@ -40,13 +40,13 @@ fn pure_modules_stay_pure() {
     }
 }
 
-/// Only `decide` makes a `Clear`, and only `forward::release` takes one.
+/// Only `decide` makes a `Clear`, and only `forward::release` uses one up.
 #[test]
 fn the_proof_is_made_and_used_in_one_place_each() {
     for (path, text) in sources(&top().join("src")) {
         let made = code(&text).contains("Clear(())");
         assert_eq!(made, path.ends_with("decide/mod.rs"), "{}", path.display());
-        let taken = code(&text).contains(": Clear");
+        let taken = code(&text).contains("_clear: Clear");
         assert_eq!(taken, path.ends_with("forward/hold.rs"), "{}", path.display());
     }
 }
