@@ -1,10 +1,11 @@
 //! The one place where compiling meets the readers of source formats.
 
 use super::entry::{Entry, Item};
+use super::source::{self, Options};
 use super::text;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 /// Where in a source something stands.
@@ -12,12 +13,16 @@ use std::path::Path;
 pub enum Place {
     /// A line, from 1.
     Line(u64),
+    /// A byte, from 0.
+    Byte(u64),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place::Line(number) = self;
-        write!(f, "{number}")
+        match self {
+            Place::Line(number) => write!(f, "{number}"),
+            Place::Byte(offset) => write!(f, "byte {offset}"),
+        }
     }
 }
 
@@ -28,6 +33,8 @@ pub struct Fed {
     pub format: String,
     /// Places that hold no entry but should.
     pub bad_lines: u64,
+    /// Records that are no entries by the rules of their format: perceptual hashes, uncategorised ones, and the like.
+    pub passed_over: u64,
     /// The first of them, with the reason.
     pub first_bad: Vec<(Place, String)>,
 }
@@ -35,13 +42,19 @@ pub struct Fed {
 /// Gives every item of a source to `sink`, in its order.
 ///
 /// # Errors
-/// The reader's, and the sink's.
-pub fn feed(path: &Path, sink: &mut dyn FnMut(Place, Item) -> io::Result<()>) -> io::Result<Fed> {
+/// The reader's, the sink's, and what a format cannot be read or used as.
+pub fn feed(path: &Path, options: &Options, sink: &mut dyn FnMut(Place, Item) -> io::Result<()>) -> io::Result<Fed> {
     let source = BufReader::with_capacity(256 << 10, File::open(path)?);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    source::read(source, &name, options, sink)
+}
+
+/// Text lists: the one format that is more than a table.
+pub(super) fn text(source: impl BufRead, sink: &mut dyn FnMut(Place, Item) -> io::Result<()>) -> io::Result<Fed> {
     let read = text::read_each(source, &mut |line, digest| {
         let entry = Entry { digests: vec![digest], ..Entry::default() };
         sink(Place::Line(line), Item::Entry(entry))
     })?;
     let first_bad = read.first_bad.iter().map(|(line, why)| (Place::Line(*line), why.to_string())).collect();
-    Ok(Fed { format: "text".to_owned(), bad_lines: read.bad_lines, first_bad })
+    Ok(Fed { format: "text".to_owned(), bad_lines: read.bad_lines, passed_over: 0, first_bad })
 }

@@ -7,6 +7,7 @@ pub mod index;
 mod kept;
 mod retire;
 mod sealed;
+pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -134,3 +134,35 @@ fn rekey_and_forget() {
     assert_eq!((lines[0]["list"].as_str(), lines[1]["list"].as_str()), (Some("sample"), Some("other")));
     assert_eq!(lines[0]["entries"], 2);
 }
+
+/// Formats of other makers, compiled and looked up: the category comes along, and no digest is printed.
+#[test]
+fn other_formats() {
+    let folder = Folder::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lists");
+    for name in ["vics-2.0.json", "ncmec.xml", "nsrl.csv", "house.csv"] {
+        fs::copy(fixtures.join(name), folder.path(name)).unwrap();
+    }
+    folder.write("sample", "hashgate sample 1");
+    let out = folder.done("compile --size-min 1 -o @v.index --key @k @vics-2.0.json");
+    assert!(out.contains("3 entries"), "{out}");
+    // The fixture says of sample 1 that it is 1,001 bytes long, which it is not.
+    assert_eq!(folder.list("lookup --list @v.index --key @k @sample").0, 3);
+    let out = folder.done("compile -o @n.index --key @k --strict @ncmec.xml");
+    assert!(out.contains("2 entries") && out.contains("1 replaced or removed") | out.contains("0 replaced"), "{out}");
+    assert_eq!(folder.list("lookup --list @n.index --key @k @sample").0, 0);
+    // A known-good list takes the entry out.
+    let (code, out, err) = folder.list("compile -o @m.index --key @k --veto @nsrl.csv @ncmec.xml");
+    assert!(code == 0 && out.contains("1 left out"), "{out}{err}");
+    assert_eq!(folder.list("lookup --list @m.index --key @k @sample").0, 3);
+    let (code, _, err) = folder.list("compile -o @x.index --key @k --columns md5=hash_md5 @house.csv");
+    assert!(code == 0 && err.contains("house.csv:"), "{err}");
+    for (command, what) in [
+        ("compile -o @y.index --key @k @nsrl.csv", "known-good"),
+        ("compile -o @y.index --key @k --format pdf @list", "none of auto"),
+        ("compile -o @y.index --key @k --format stix @list", "byte"),
+    ] {
+        let (code, _, err) = folder.list(command);
+        assert!(code != 0 && err.contains(what), "{command}: {err}");
+    }
+}

@@ -7,10 +7,12 @@ use crate::list::feed::feed;
 use crate::list::index::compile::{Compiled, Compiler, Options, SIZE_MIN};
 use crate::list::index::seal::Key;
 use crate::list::index::{Access, Index, Kind, copy_private, folder_of, is_sealed};
+use crate::list::source::{self, Format};
 use anyhow::Context as _;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
@@ -23,15 +25,15 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     name: Option<String>,
     /// How the sources are written
-    #[arg(long, default_value = "auto", value_parser = ["auto", "text"])]
-    format: String,
+    #[arg(long, default_value = "auto", value_parser = format)]
+    format: Choice,
     /// Whether its entries are refused, or veto those of other lists
-    #[arg(long, default_value = "known-bad", value_parser = ["known-bad", "known-good"])]
-    kind: String,
+    #[arg(long, value_parser = ["known-bad", "known-good"])]
+    kind: Option<String>,
     /// The category of entries that bring none, scheme:value; else that of the configuration counts
     #[arg(long)]
     category: Option<String>,
-    /// Which columns hold what, for formats that have columns
+    /// Which columns of a CSV file hold what, such as md5=hash_md5,category=severity
     #[arg(long, value_name = "MAP")]
     columns: Option<String>,
     /// Write nothing if a line cannot be read
@@ -51,13 +53,25 @@ pub(in crate::cli) struct Arguments {
     sources: Vec<PathBuf>,
 }
 
+/// A format; `None` finds it out.
+#[derive(Clone, Copy)]
+struct Choice(Option<Format>);
+
+fn format(name: &str) -> Result<Choice, String> {
+    if name == "auto" {
+        return Ok(Choice(None));
+    }
+    let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+    let format = Format::named(name).ok_or(format!("it is none of auto, {}", names.join(", ")))?;
+    Ok(Choice(Some(format)))
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let category = arguments.category.clone();
     if let Some(category) = &category {
         let shaped = category.split_once(':').is_some_and(|(scheme, value)| !scheme.is_empty() && !value.is_empty());
         anyhow::ensure!(shaped, "--category: `{category}` is not of the form scheme:value, such as house:baseline");
     }
-    anyhow::ensure!(arguments.columns.is_none(), "--columns: no format with columns is supported by this version yet");
     for source in &arguments.sources {
         let sealed = is_sealed(source).with_context(|| source.display().to_string())?;
         anyhow::ensure!(!sealed, "{} is an index already; compile its sources", source.display());
@@ -69,7 +83,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         eprintln!("hashgate: made the key file {}; keep a copy where the indexes are not", arguments.key.key.display());
     }
     let name = || output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let kind = if arguments.kind == "known-good" { Kind::KnownGood } else { Kind::KnownBad };
+    let said =
+        arguments.kind.as_deref().map(|kind| if kind == "known-good" { Kind::KnownGood } else { Kind::KnownBad });
+    let kind = said.unwrap_or(Kind::KnownBad);
+    let Choice(format) = arguments.format;
+    let how =
+        source::Options { format, kind: said, columns: arguments.columns.clone(), now: OffsetDateTime::now_utc() };
     let name = arguments.name.clone().unwrap_or_else(name);
     let options = Options { name, kind, category, size_min: arguments.size_min };
     let temporary = tempfile::Builder::new().prefix(".compile-").tempdir_in(folder)?;
@@ -81,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     for source in &arguments.sources {
         let name = source.file_name().unwrap_or_default().to_string_lossy();
         let ids = if arguments.same_ids { "" } else { &name };
-        let read = compiler.source_with_ids(&name, ids, |sink| feed(source, sink));
+        let read = compiler.source_with_ids(&name, ids, |sink| feed(source, &how, sink));
         let fed = read.with_context(|| source.display().to_string())?;
         complain(source, &fed);
         bad_lines += fed.bad_lines;

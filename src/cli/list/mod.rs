@@ -10,10 +10,12 @@ use crate::list::feed::{Fed, feed};
 use crate::list::index::compile::{CompileError, Compiler, Options};
 use crate::list::index::seal::Key;
 use crate::list::index::{Access, Index, Kind, is_sealed};
+use crate::list::source;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 #[derive(Subcommand)]
 pub(super) enum ListCommand {
@@ -99,8 +101,11 @@ fn open(list: &Path, key_file: &Path, temporary: &TempDir) -> anyhow::Result<Ind
 
 /// Makes an index of one source. Bad lines are named on stderr.
 fn compile_source(source: &Path, mut compiler: Compiler, key: &Key) -> anyhow::Result<()> {
+    // Whoever looks into a source or vetoes with it may have a known-good one.
+    let how =
+        source::Options { format: None, kind: Some(Kind::KnownGood), columns: None, now: OffsetDateTime::now_utc() };
     let fed = compiler
-        .source(&source.display().to_string(), |sink| feed(source, sink))
+        .source(&source.display().to_string(), |sink| feed(source, &how, sink))
         .with_context(|| source.display().to_string())?;
     complain(source, &fed);
     match compiler.finish(key) {
@@ -121,5 +126,9 @@ fn complain(source: &Path, fed: &Fed) {
     let named = fed.first_bad.len() as u64;
     if fed.bad_lines > named {
         eprintln!("hashgate: {}: {} more lines were skipped", source.display(), fed.bad_lines - named);
+    }
+    if fed.passed_over > 0 {
+        let (path, count) = (source.display(), fed.passed_over);
+        eprintln!("hashgate: {path}: {count} records are no entries by the rules of {}", fed.format);
     }
 }

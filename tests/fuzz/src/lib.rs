@@ -2,6 +2,12 @@
 //! replays the corpus through them on a stable compiler.
 
 use bytes::Bytes;
+use hashgate::config::settings::Encodings;
+use hashgate::digest::Algorithms;
+use hashgate::inspect::Decoding;
+use hashgate::list::entry::Item;
+use hashgate::list::index::Kind;
+use hashgate::list::source::{self, Format, Options};
 use hashgate::s3::authorization::{Authorization, Presented, canonical_request, canonical_uris, presented};
 use hashgate::s3::chunked::{Framer, FramingError, Segment, Signing};
 use hashgate::s3::form::{Form, FormError};
@@ -154,6 +160,44 @@ fn form_payload(segments: &[Segment]) -> Vec<u8> {
     payloads.flat_map(|segment| form_wire(segment).to_vec()).collect()
 }
 
+/// The first byte of `input` chooses the format, the rest is a list of it. Reading ends, and what is told of bad places
+/// holds nothing of the list.
+pub fn sources(input: &[u8]) {
+    let Some((choice, list)) = input.split_first() else { return };
+    let format = Format::ALL[usize::from(*choice) % Format::ALL.len()];
+    let columns = (format == Format::Csv).then(|| "md5=a,size=b".to_owned());
+    let now = time::OffsetDateTime::UNIX_EPOCH;
+    let options = Options { format: Some(format), kind: Some(Kind::KnownGood), columns, now };
+    let mut digests = Vec::new();
+    let read = source::read(list, "fuzz", &options, &mut |_, item| {
+        if let Item::Entry(entry) = item {
+            assert!(!entry.digests.is_empty(), "an entry without a digest");
+            digests.extend(entry.digests.iter().map(|digest| digest.to_hex()));
+        }
+        Ok(())
+    });
+    let told = match read {
+        Ok(fed) => format!("{:?}", fed.first_bad),
+        Err(error) => error.to_string(),
+    };
+    assert!(!digests.iter().any(|digest| told.contains(digest)), "a digest was told");
+}
+
+/// The first byte of `input` chooses the splits, the rest is a payload that the store would unpack, maybe encoded: no
+/// split changes what is found in it.
+pub fn archive(input: &[u8]) {
+    let Some((choice, payload)) = input.split_first() else { return };
+    let read = |size: usize| {
+        let bounds = Encodings::default();
+        let mut decoding = Decoding::new(std::iter::empty(), &bounds, Algorithms::NONE).unpacking();
+        payload.chunks(size).for_each(|piece| decoding.update(piece));
+        let decoded = decoding.finish().expect("an archive is looked for");
+        // Where a stream is broken, how much of it was given out before depends on the pieces.
+        decoded.archive.is_some_and(|archive| archive.is_ok()).then_some(decoded.layers)
+    };
+    assert_eq!(read(payload.len().max(1)), read(1 + usize::from(choice % 13)));
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -174,6 +218,16 @@ mod tests {
     #[test]
     fn form_corpus() {
         replay("form", super::form);
+    }
+
+    #[test]
+    fn sources_corpus() {
+        replay("sources", super::sources);
+    }
+
+    #[test]
+    fn archive_corpus() {
+        replay("archive", super::archive);
     }
 
     fn replay(target: &str, run: fn(&[u8])) {

@@ -1,0 +1,133 @@
+//! NCMEC hash sharing, version 2 (XML).
+
+use super::super::entry::Entry;
+use super::super::feed::Place;
+use super::json::TOKEN_MAX;
+use super::{Reading, add};
+use crate::digest::Algorithm;
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use std::io::{self, BufRead};
+
+/// One `image`, `video`, or what is left of a deleted one.
+#[derive(Default)]
+struct Record {
+    deleted: bool,
+    member: Option<String>,
+    id: Option<String>,
+    classification: Option<String>,
+    entry: Entry,
+    problem: Option<&'static str>,
+    in_fingerprints: bool,
+}
+
+/// Entities are not expanded, and a document type is refused: it could make more of a file than stands in it.
+pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Result<()> {
+    let mut reader = Reader::from_reader(source);
+    reader.config_mut().trim_text(true);
+    let mut buffer = Vec::new();
+    let (mut record, mut element): (Option<Record>, String) = (None, String::new());
+    loop {
+        let offset = reader.buffer_position();
+        let place = Place::Byte(offset);
+        let malformed = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("byte {offset}: {what}"));
+        buffer.clear();
+        let event = reader.read_event_into(&mut buffer).map_err(|error| malformed(error.to_string()))?;
+        match event {
+            Event::Eof if record.is_none() => return Ok(()),
+            Event::Eof => return Err(malformed("it ends inside a record".into())),
+            Event::DocType(_) => return Err(malformed("a document type is not taken".into())),
+            Event::Start(start) => {
+                let name = start.local_name().as_ref().to_owned();
+                match name.as_str() {
+                    "image" | "video" | "deletedImage" | "deletedVideo" => {
+                        record = Some(Record { deleted: name.starts_with("deleted"), ..Record::default() });
+                    }
+                    "member" => {
+                        let id = start.try_get_attribute("id").ok().flatten();
+                        let id = id.map(|id| id.value.as_ref().to_owned());
+                        if let Some(record) = &mut record {
+                            record.member = id;
+                        }
+                    }
+                    "fingerprints" => {
+                        if let Some(record) = &mut record {
+                            record.in_fingerprints = true;
+                        }
+                    }
+                    _ => {}
+                }
+                element = name;
+            }
+            Event::Text(text) => {
+                if text.len() > TOKEN_MAX {
+                    return Err(malformed("a text is longer than 1 MiB".into()));
+                }
+                if let Some(record) = &mut record {
+                    record.text(&element, text.as_ref());
+                }
+            }
+            Event::End(end) => {
+                match end.local_name().as_ref() {
+                    "fingerprints" => {
+                        if let Some(record) = &mut record {
+                            record.in_fingerprints = false;
+                        }
+                    }
+                    "image" | "video" | "deletedImage" | "deletedVideo" => {
+                        if let Some(record) = record.take() {
+                            record.finish(place, reading)?;
+                        }
+                    }
+                    _ => {}
+                }
+                element.clear();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Record {
+    fn text(&mut self, element: &str, text: &str) {
+        let mut digest = |algorithm| {
+            if let Err(why) = add(&mut self.entry, algorithm, text) {
+                self.problem = Some(why);
+            }
+        };
+        match element {
+            "md5" if self.in_fingerprints => digest(Algorithm::Md5),
+            "sha1" if self.in_fingerprints => digest(Algorithm::Sha1),
+            "sha256" if self.in_fingerprints => digest(Algorithm::Sha256),
+            "id" if !self.in_fingerprints => self.id = Some(text.to_owned()),
+            "classification" => self.classification = Some(text.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// An id is only one together with its member's.
+    fn finish(mut self, place: Place, reading: &mut Reading<'_>) -> io::Result<()> {
+        let id = self.member.zip(self.id).map(|(member, id)| format!("{member}/{id}"));
+        match (self.deleted, id, self.problem) {
+            (true, Some(id), _) => reading.removed(place, id),
+            (true, None, _) => {
+                reading.bad(place, "a deleted entry without a member or an id");
+                Ok(())
+            }
+            (false, _, Some(why)) => {
+                reading.bad(place, why);
+                Ok(())
+            }
+            // Only a perceptual hash.
+            (false, _, None) if self.entry.digests.is_empty() => {
+                reading.passed_over();
+                Ok(())
+            }
+            (false, id, None) => {
+                self.entry.id = id;
+                self.entry.category = self.classification.map(|value| format!("ncmec:{value}"));
+                reading.entry(place, self.entry)
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Every format by its fixture in `tests/data/lists`, whose digests are those of `hashgate sample N`; and the traps.
+
+use super::*;
+use std::path::Path;
+use time::macros::datetime;
+
+fn options(kind: Option<Kind>) -> Options {
+    Options { format: None, kind, columns: None, now: datetime!(2026-01-01 00:00:00 UTC) }
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lists").join(name);
+    std::fs::read(path).unwrap()
+}
+
+fn read_bytes(name: &str, bytes: &[u8], options: &Options) -> io::Result<(Vec<String>, Fed)> {
+    let mut items = Vec::new();
+    let fed = read(bytes, name, options, &mut |_, item| {
+        items.push(show(&item));
+        Ok(())
+    })?;
+    Ok((items, fed))
+}
+
+/// An item in one line: which sample's digests, and what else is known.
+fn show(item: &Item) -> String {
+    let entry = match item {
+        Item::Removed(id) => return format!("-{id}"),
+        Item::Entry(entry) => entry,
+    };
+    let sample = |digest: &Digest| {
+        (0..10).find(|n| {
+            let digests = crate::digest::Digests::of(format!("hashgate sample {n}").as_bytes());
+            digests.get(digest.algorithm()) == Some(*digest)
+        })
+    };
+    let digests: Vec<String> = entry
+        .digests
+        .iter()
+        .map(|digest| format!("{}{}", digest.algorithm().tag(), sample(digest).map_or("?".into(), |n| n.to_string())))
+        .collect();
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or("-".into());
+    let size = entry.size.map_or("-".to_owned(), |size| size.to_string());
+    format!("{} {} {} {size}", digests.join("+"), or_dash(&entry.category), or_dash(&entry.id))
+}
+
+/// Name, format, kind that was said, items, bad places, records passed over.
+type Row = (&'static str, Format, Option<Kind>, &'static [&'static str], u64, u64);
+
+const GOOD: Option<Kind> = Some(Kind::KnownGood);
+
+const FIXTURES: &[Row] = &[
+    ("icse.csv", Format::IcseCsv, None, &["MD50+SHA10 icse:baseline 1001 -", "MD51 icse:other 1002 -"], 0, 0),
+    (
+        "vics-2.0.json",
+        Format::VicsJson,
+        None,
+        &["MD51+SHA11 vics:1 1 1001", "MD52+SHA12 vics:2 2 1002", "MD56 vics:1 6 -"],
+        0,
+        3,
+    ),
+    ("vics-1.3.json", Format::VicsJson, None, &["MD51+SHA11 vics:1 1 1001"], 0, 0),
+    ("vics-case.json", Format::VicsJson, None, &["MD51+SHA11 vics:1 1 1001"], 0, 1),
+    ("caid.json", Format::CaidJson, GOOD, &["MD51+SHA11 caid:0 1 2048"], 0, 0),
+    (
+        "ncmec.xml",
+        Format::NcmecXml,
+        None,
+        &["MD51+SHA11 ncmec:A1 42/img1 -", "-43/img4", "MD52 ncmec:B2 42/v1 -"],
+        0,
+        1,
+    ),
+    ("threatexchange.txt", Format::ThreatExchangeFile, None, &["MD51 - - -", "SHA2562 - - -"], 0, 1),
+    ("threatexchange.json", Format::ThreatExchangeJson, None, &["MD51 - 1 -"], 0, 2),
+    ("tat.json", Format::TatJson, None, &["SHA11 tat:synthetic 1 -", "-2"], 0, 1),
+    ("signatures.hdb", Format::ClamAv, None, &["MD51 - - 17387", "MD52 - - -"], 1, 0),
+    ("signatures.hsb", Format::ClamAv, None, &["SHA11 - - 20", "SHA2562 - - -"], 0, 0),
+    (
+        "stix.json",
+        Format::Stix,
+        None,
+        &["MD51+SHA11+SHA2561 - file--1 19", "SHA2562 - - -", "MD53 - - -", "-indicator--3"],
+        1,
+        1,
+    ),
+    ("misp-event.json", Format::MispEvent, None, &["SHA2561 - a1 -", "MD52 - a2 -", "-a4", "SHA15 - a5 -"], 0, 1),
+    ("misp-warninglist.json", Format::MispWarninglist, None, &["MD51 - - -"], 0, 2),
+    ("nsrl.csv", Format::NsrlCsv, GOOD, &["SHA11+MD51 - - 19"], 0, 0),
+];
+
+#[test]
+fn every_fixture_is_found_out_and_read() {
+    for (name, format, kind, items, bad, passed_over) in FIXTURES {
+        let bytes = fixture(name);
+        assert_eq!(Format::detect(name, &bytes[..bytes.len().min(4096)]), *format, "{name}");
+        for format in [None, Some(*format)] {
+            let options = Options { format, ..options(*kind) };
+            let (read, fed) = read_bytes(name, &bytes, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(read, *items, "{name}");
+            assert_eq!((fed.bad_lines, fed.passed_over), (*bad, *passed_over), "{name}: {fed:?}");
+        }
+        // CRLF for LF changes nothing but lines of text; a byte order mark never does.
+        let marked = [b"\xef\xbb\xbf", bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)].concat();
+        assert_eq!(read_bytes(name, &marked, &options(*kind)).unwrap().0, *items, "{name} with a mark");
+    }
+    // Every digest of a StopNCII record is its id, so it is looked at apart.
+    let (items, fed) = read_bytes("stopncii.json", &fixture("stopncii.json"), &options(None)).unwrap();
+    assert!(items[0].starts_with("MD51 - ") && items[1].starts_with('-') && items.len() == 2, "{items:?}");
+    assert_eq!(fed.passed_over, 1);
+}
+
+#[test]
+fn a_house_format_by_its_columns() {
+    let columns = "md5=HASH_md5, sha256=hash_sha256,category=severity,id=id";
+    let options = Options { columns: Some(columns.into()), ..options(None) };
+    let (items, fed) = read_bytes("house.csv", &fixture("house.csv"), &options).unwrap();
+    assert_eq!(items, ["MD50+SHA2560 csv:A 1 -", "MD51 house:B 2 -"]);
+    assert_eq!(fed.bad_lines, 2);
+    assert!(fed.first_bad.iter().all(|(_, why)| !why.contains("nonsense")));
+    for (columns, what) in
+        [("md5", "not what=column"), ("name=x", "none of"), ("size=x", "which column"), ("md5=absent", "no column")]
+    {
+        let options = Options { columns: Some(columns.into()), ..options.clone() };
+        let error = read_bytes("house.csv", &fixture("house.csv"), &options).unwrap_err();
+        assert!(error.to_string().contains(what), "{columns}: {error}");
+    }
+}
+
+/// The shape of a list does not say whether it is good or bad, or says it once and for all.
+#[test]
+fn good_and_bad_are_not_mixed_up() {
+    for (name, kind) in [("caid.json", None), ("nsrl.csv", None), ("nsrl.csv", Some(Kind::KnownBad))] {
+        let error = read_bytes(name, &fixture(name), &options(kind)).unwrap_err();
+        assert!(error.to_string().contains("--kind"), "{name}: {error}");
+    }
+    let signatures = fixture("signatures.hdb");
+    assert!(read_bytes("x.fp", &signatures, &options(None)).is_err());
+    assert!(read_bytes("x.fp", &signatures, &options(GOOD)).is_ok());
+    for name in ["x.mdb", "x.MSB", "x.imp"] {
+        let error = read_bytes(name, &signatures, &options(GOOD)).unwrap_err();
+        assert!(error.to_string().contains("not of whole files"), "{error}");
+    }
+}
+
+#[test]
+fn traps() {
+    // Entities make nothing, and a bomb of them is refused.
+    let bomb = b"<!DOCTYPE x [<!ENTITY a \"aaaaaaaa\"><!ENTITY b \"&a;&a;\">]><queryResult>&b;</queryResult>";
+    assert!(read_bytes("x.xml", bomb, &options(None)).unwrap_err().to_string().contains("document type"));
+    for (name, bytes) in
+        [("x.xml", &b"<queryResult><images><image>"[..]), ("stix.json", b"{\"type\":\"bundle\",\"objects\":[{")]
+    {
+        assert!(read_bytes(name, bytes, &options(None)).is_err(), "{name}");
+    }
+    // Base32, as Project Arachnid writes SHA-1.
+    let digest = crate::digest::Digests::of(b"hashgate sample 1").sha1.unwrap();
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let bits: String = digest.iter().map(|byte| format!("{byte:08b}")).collect();
+    let text: String =
+        (0..32).map(|n| alphabet[usize::from_str_radix(&bits[n * 5..n * 5 + 5], 2).unwrap()] as char).collect();
+    let csv = format!("h\n{text}\n{}\nnull\n", text.replace('A', "1"));
+    let options = Options { columns: Some("sha1=h".into()), ..options(None) };
+    let (items, _) = read_bytes("x.csv", csv.as_bytes(), &options).unwrap();
+    assert_eq!(items[0], "SHA11 - - -");
+    // A line that never ends.
+    let long = [b"h\n", &vec![b'a'; 3 << 20][..]].concat();
+    assert!(read_bytes("x.csv", &long, &options).unwrap_err().to_string().contains("longer than 1 MiB"));
+}
+
+/// Whatever the bytes, reading them ends, without a panic.
+#[test]
+fn damaged_fixtures_are_read_without_a_panic() {
+    for (name, format, kind, ..) in FIXTURES {
+        let bytes = fixture(name);
+        for at in (0..bytes.len()).step_by(11) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x15;
+            for damaged in [&damaged[..], &bytes[..at]] {
+                let options = Options { format: Some(*format), ..options(*kind) };
+                if let Err(error) = read_bytes(name, damaged, &options) {
+                    assert!(!error.to_string().is_empty());
+                }
+            }
+        }
+    }
+}
