@@ -3,6 +3,7 @@
 use super::origin::{Lease, OriginError};
 use bytes::Bytes;
 use http::Response;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -190,12 +191,25 @@ impl Streaming {
     }
 }
 
-/// Reads an early answer whole, so that its connection can be given up. What is longer is cut off, as an error.
+/// Reads an early answer or a refusal whole, so that its connection can be given up. What is longer is cut off, as an
+/// error.
+///
+/// An origin that refuses without having read the upload may reset its connection, and lose the body of its own answer
+/// by that. The status is what counts: it goes on without a body.
 pub async fn buffered(answer: Response<AnswerBody>) -> Result<Response<AnswerBody>, OriginError> {
-    let (head, mut body) = answer.into_parts();
+    let (mut head, mut body) = answer.into_parts();
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(OriginError::Broken(_)) if !head.status.is_success() => {
+                head.headers.remove(CONTENT_LENGTH);
+                whole.clear();
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        if let Ok(data) = frame.into_data() {
             whole.extend_from_slice(&data);
         }
         if whole.len() > EARLY_ANSWER_MAX {

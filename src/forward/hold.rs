@@ -251,5 +251,7 @@ pub async fn release(held: Held, _clear: Clear) -> Result<Response<AnswerBody>, 
     })
     .await
     .map_err(|_| OriginError::Stalled)??;
-    Ok(answer.map(|body| AnswerBody::new(body, Some(lease), limit)))
+    let refused = !answer.status().is_success();
+    let answer = answer.map(|body| AnswerBody::new(body, Some(lease), limit));
+    if refused { buffered(answer).await } else { Ok(answer) }
 }

@@ -84,6 +84,21 @@ async fn an_early_refusal_is_heard_though_the_origin_has_closed() {
     gate.stop().await;
 }
 
+/// An origin that refuses and loses its own answer's body, because it closes with something unread: its status counts.
+#[tokio::test]
+async fn a_refusal_without_its_body_is_passed_on() {
+    for read in [Step::ReadBody(100_000), Step::ReadAll] {
+        let head = Step::Send(b"HTTP/1.1 411 Length Required\r\nContent-Length: 264\r\n\r\n<Err".to_vec());
+        let steps = vec![read, head, Step::Close];
+        let origin = FakeOrigin::start(move |_, _| steps.clone()).await;
+        let gate = gate(&Store::fake(origin.address)).start().await;
+        let answer = put_large(&gate).await;
+        assert_eq!((answer.status, &*answer.body), (411, b"".as_slice()), "{answer:?}");
+        assert_recorded(&gate, "origin_refused", None).await;
+        gate.stop().await;
+    }
+}
+
 /// An origin that reports success before it has the end is an incident: counted, written down, and no success to the client.
 #[tokio::test]
 async fn an_early_success_is_an_incident() {

