@@ -7,7 +7,8 @@
 //! - [`listen`] accepts, [`route`] tells what is asked, [`authenticate`] who asks, [`inspect`] hashes what passes,
 //!   [`decide`] gives the verdict, [`forward`] holds the end and releases it, [`act`] does what a verdict asks beyond
 //!   that, [`record`] writes it down, [`answer`] speaks to the client.
-//! - [`s3`] is the vocabulary of the wire, [`digest`] of digests, [`list`] keeps the lists, [`error`] is the one table of
+//! - [`s3`] is the vocabulary of the wire, [`digest`] of digests, [`list`] keeps the lists, [`web`] reaches the services that they
+//!   come from, [`error`] is the one table of
 //!   everything that can fail.
 //!
 //! What is absent: nothing in [`decide`], [`s3`], [`route`] and [`digest`] reads a clock, a socket or a file. Nothing but
@@ -36,3 +37,4 @@ pub mod route;
 pub mod s3;
 pub mod serve;
 pub mod upload;
+pub mod web;

@@ -33,7 +33,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The certificates of the origin.
-    #[error(transparent)]
+    #[error("origin: {0}")]
     Roots(#[from] RootsError),
     /// A socket.
     #[error("{0}: cannot listen on {1}: {2}")]
@@ -58,7 +58,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new(Registry::new())?;
     // First of all: it locks the state folder.
     let audit = Arc::new(Audit::open(&settings.state_dir)?);
-    let lists = Arc::new(Lists::load(&settings.lists, Keeping::of(&settings)).map_err(StartError::Lists)?);
+    let (sources, keeping) = (settings.lists.clone(), Keeping::of(&settings));
+    let lists = spawn_blocking(move || Lists::load(&sources, keeping)).await.map_err(io::Error::other)?;
+    let lists = Arc::new(lists.map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let read_backs = ReadBacks::open(&settings.state_dir)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
@@ -179,12 +181,13 @@ async fn scrub(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Looks at lists that have a `refresh` time.
+/// Looks at the lists whose time has come.
 async fn refresh(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
-    let Some(every) = gate.settings.lists.iter().filter_map(|list| list.refresh).min() else { return };
+    // An operator's word is heard as fast.
+    const EVERY: Duration = Duration::from_secs(1);
     loop {
         tokio::select! {
-            () = tokio::time::sleep(every.max(Duration::from_secs(1))) => {}
+            () = tokio::time::sleep(EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let refreshing = gate.clone();

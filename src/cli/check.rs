@@ -1,6 +1,7 @@
 //! `hashgate check`
 
 use super::Exit;
+use crate::config::settings::{ListSource, Source};
 use crate::config::{self, ConfigError, Problem};
 use crate::forward::Origin;
 use crate::list::{Keeping, Lists};
@@ -15,7 +16,9 @@ pub(super) fn run(path: &Path) -> anyhow::Result<Exit> {
     };
     let mut problems = Vec::new();
     let mut note = |path: &str, message: String| problems.push(Problem { path: path.to_owned(), message });
-    let lists = Lists::load(&settings.lists, Keeping { state_dir: None, ..Keeping::of(&settings) });
+    let (here, elsewhere): (Vec<ListSource>, Vec<ListSource>) =
+        settings.lists.iter().cloned().partition(|list| matches!(list.source, Source::Path(_)));
+    let lists = Lists::load(&here, Keeping { state_dir: None, ..Keeping::of(&settings) });
     if let Err(errors) = &lists {
         for error in errors {
             note("lists", error.to_string());
@@ -33,6 +36,9 @@ pub(super) fn run(path: &Path) -> anyhow::Result<Exit> {
     println!("{}: the configuration can be used", path.display());
     for status in lists.iter().flat_map(Lists::status) {
         println!("list {}: {} entries, {} bad lines", status.name, status.entries, status.bad_lines);
+    }
+    for list in elsewhere {
+        println!("list {}: {} is not asked now, but when the gate runs", list.name, list.source);
     }
     Ok(Exit::Done)
 }

@@ -2,17 +2,27 @@
 
 use super::read::{Problems, Section};
 use super::settings::{
-    Admin, Authentication, Credentials, Encodings, HostHeader, Limits, ListSource, Listen, Log, Mode, Multipart,
-    Origin, Secret, Settings, Tls, Trailers, UnknownCopy, Unverifiable, User,
+    Admin, Authentication, Credentials, Encodings, HostHeader, Limits, ListSource, Listen, Log, Login, Mode, Multipart,
+    Origin, Secret, Settings, Source, Tls, Trailers, UnknownCopy, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
 use crate::decide::{Action, Policy, Rule};
-use crate::s3::target::OriginKind;
+use crate::list::index::Kind;
+use crate::list::index::compile::SIZE_MIN;
+use crate::list::source::Format;
+use crate::s3::target::{OriginKind, encode_path};
 use http::Uri;
 use serde_yaml::Value;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often files and folders of lists are looked at.
+const REFRESH_FILE: Duration = Duration::from_secs(60);
+
+/// How often lists are asked for over the network.
+const REFRESH_WEB: Duration = Duration::from_secs(3600);
 
 const ACTIONS: &[(&str, Action)] = &[("reject", Action::Reject), ("observe", Action::Observe)];
 
@@ -289,29 +299,114 @@ fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
             section.complain("name", "is given to two lists");
         }
     }
-    let source = section.required_path("source");
-    if source.as_ref().is_some_and(|source| source.to_string_lossy().contains("://")) {
-        section.complain("source", "only files are read by this version; give a path");
+    let source = list_source(&mut section);
+    let formats: Vec<(&str, Option<Format>)> = std::iter::once(("auto", None))
+        .chain(Format::ALL.iter().map(|format| (format.name(), Some(*format))))
+        .collect();
+    let format = section.word("format", &formats, &[]).flatten();
+    let kinds = [Kind::KnownBad, Kind::KnownGood].map(|kind| (kind.word(), kind));
+    let kind = section.word("kind", &kinds, &[]);
+    let columns = section.text("columns");
+    let signed_by = section.text("signed_by");
+    if signed_by.as_ref().is_some_and(|key| minisign_verify::PublicKey::from_base64(key).is_err()) {
+        section.complain("signed_by", "is no minisign public key, such as the second line of minisign.pub");
     }
-    section.word("format", &[("auto", ()), ("text", ())], &[]);
-    section.word("kind", &[("known-bad", ())], &["known-good"]);
+    let size_min = section.size_or_none("size_min").unwrap_or(SIZE_MIN);
     let category = section.text("category").unwrap_or_else(|| "house:unspecified".to_owned());
     let shaped = category.split_once(':').is_some_and(|(scheme, value)| !scheme.is_empty() && !value.is_empty());
     if !shaped {
         section.complain("category", format!("`{category}` is not of the form scheme:value, such as house:baseline"));
     }
-    let refresh = section.duration("refresh");
+    // A file costs a look; a service is asked, and may count how often.
+    let every = if matches!(source, Some(Source::Path(_))) { REFRESH_FILE } else { REFRESH_WEB };
+    let refresh = section.duration("refresh").unwrap_or(every);
     let max_age = section.duration("max_age");
-    let shrink_max_percent = section.text("shrink_max").and_then(|text| {
-        let percent =
-            text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|percent| *percent <= 100);
-        if percent.is_none() {
-            section.complain("shrink_max", format!("`{text}` is no share such as 20%"));
-        }
-        percent
-    });
+    let shrink_max_percent = percent(&mut section, "shrink_max", 100);
+    let growth_max_percent = percent(&mut section, "growth_max", u32::MAX);
     section.end();
-    Some(ListSource { name: name?, source: source?, category, refresh, max_age, shrink_max_percent })
+    Some(ListSource {
+        name: name?,
+        source: source?,
+        format,
+        kind,
+        category,
+        columns,
+        size_min,
+        signed_by,
+        refresh,
+        max_age,
+        shrink_max_percent,
+        growth_max_percent,
+    })
+}
+
+fn percent(section: &mut Section, key: &'static str, max: u32) -> Option<u32> {
+    let text = section.text(key)?;
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|share| *share <= max);
+    if percent.is_none() {
+        section.complain(key, format!("`{text}` is no share such as 20%"));
+    }
+    percent
+}
+
+/// `source`, and what it needs: `credentials`, `endpoint`, `region`, `ca_file`.
+fn list_source(section: &mut Section) -> Option<Source> {
+    let text = section.required("source")?;
+    let Some((scheme, rest)) = text.split_once("://") else { return Some(Source::Path(section.in_folder(&text))) };
+    let ca_file = section.path("ca_file");
+    match scheme {
+        "s3" => {
+            let named = rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty());
+            if named.is_none() {
+                section.complain("source", format!("`{text}` is not of the form s3://bucket/key"));
+            }
+            let region = section.text("region").unwrap_or_else(|| "us-east-1".to_owned());
+            let endpoint = section.required("endpoint");
+            if endpoint.as_ref().is_some_and(|endpoint| parse_endpoint(endpoint).is_none()) {
+                section.complain("endpoint", "is no address such as https://s3.example.test (no path)");
+            }
+            let credentials = section.optional_section("credentials").and_then(credentials);
+            if credentials.is_none() {
+                section.complain("credentials", "are needed: access_key and secret_key (or secret_key_file)");
+            }
+            let (bucket, key) = named?;
+            let url = format!("{}/{bucket}/{}", endpoint?.trim_end_matches('/'), encode_path(key));
+            Some(Source::S3 { url, region, credentials: credentials?, ca_file })
+        }
+        "https" | "http" => {
+            let host = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+            let local = host.as_deref().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"));
+            if host.is_none() {
+                section.complain("source", format!("`{text}` is no address"));
+            } else if scheme == "http" && !local {
+                section.complain("source", "what is listed must not travel in the clear: use https://");
+            }
+            let login = section.optional_section("credentials").and_then(login);
+            Some(Source::Web { url: text, login, ca_file })
+        }
+        _ => {
+            section.complain("source", format!("`{scheme}://` is not read; give a path, https:// or s3://bucket/key"));
+            None
+        }
+    }
+}
+
+/// `username` and `password`, or `token`; each secret may be in a file.
+fn login(mut section: Section) -> Option<Login> {
+    let username = section.text("username");
+    let password = section.text("password").map(|text| Secret::new(&text));
+    let password = password.or(secret_file(&mut section, "password_file"));
+    let token = section.text("token").map(|text| Secret::new(&text)).or(secret_file(&mut section, "token_file"));
+    let login = match (username, password, token) {
+        (Some(username), Some(password), None) => Some(Login::Basic { username, password }),
+        (None, None, Some(token)) => Some(Login::Bearer(token)),
+        _ => {
+            section.complain("", "are either username and password (or password_file), or token (or token_file)");
+            None
+        }
+    };
+    section.end();
+    login
 }
 
 fn policy(mut section: Section, lists: &[ListSource]) -> Policy {

@@ -137,6 +137,11 @@ impl Section {
         Some(self.folder.join(path))
     }
 
+    /// A path that was read, relative to the folder of the configuration.
+    pub(super) fn in_folder(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
     /// A path that has to be there.
     pub(super) fn required_path(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.required(key)?;

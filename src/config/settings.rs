@@ -1,9 +1,13 @@
 //! The configuration as it is meant: no options are left open, every default is filled in, every rule holds.
 
 use crate::decide::Policy;
+use crate::list::index::Kind;
+use crate::list::index::compile::SIZE_MIN;
+use crate::list::source::Format;
 use crate::s3::target::OriginKind;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,20 +163,102 @@ pub struct User {
 }
 
 /// One of `lists:`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ListSource {
     /// Its name in rules, records and metrics.
     pub name: String,
-    /// The file.
-    pub source: PathBuf,
+    /// Where it comes from.
+    pub source: Source,
+    /// How it is written; `None` finds it out.
+    pub format: Option<Format>,
+    /// Whether its entries are refused, or let through what other lists have; `None` where nothing was said.
+    pub kind: Option<Kind>,
     /// The category of its entries, `scheme:value`.
     pub category: String,
-    /// How often the file is looked at for a change; `None` reloads on SIGHUP only.
-    pub refresh: Option<Duration>,
+    /// Which columns of a CSV file hold what.
+    pub columns: Option<String>,
+    /// Entries of files that are smaller, in bytes, are left out.
+    pub size_min: u64,
+    /// The minisign public key that its versions must be signed with, as in the second line of its file.
+    pub signed_by: Option<String>,
+    /// How often the source is looked at for a change.
+    pub refresh: Duration,
     /// The age of the last good read after which no lookup is decided by this list; `None` for no bound.
     pub max_age: Option<Duration>,
     /// A new version that has lost more of its entries than this, in percent, is not taken; `None` for no bound.
-    pub shrink_max_percent: Option<u8>,
+    pub shrink_max_percent: Option<u32>,
+    /// What is new in a version that has grown by more than this, in percent, is only observed; `None` for no bound.
+    pub growth_max_percent: Option<u32>,
+}
+
+impl ListSource {
+    /// A list from a file or folder, with every default.
+    pub fn from_path(name: &str, path: &Path, category: &str) -> ListSource {
+        ListSource {
+            name: name.to_owned(),
+            source: Source::Path(path.to_owned()),
+            format: None,
+            kind: None,
+            category: category.to_owned(),
+            columns: None,
+            size_min: SIZE_MIN,
+            signed_by: None,
+            refresh: Duration::from_secs(60),
+            max_age: None,
+            shrink_max_percent: None,
+            growth_max_percent: None,
+        }
+    }
+}
+
+/// `lists[].source:` and what is needed to read it.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file, or a folder whose files are one list together.
+    Path(PathBuf),
+    /// An https:// address.
+    Web {
+        /// The address.
+        url: String,
+        /// What it asks for.
+        login: Option<Login>,
+        /// PEM file with the certificates that its own may be signed by; `None` takes the system's.
+        ca_file: Option<PathBuf>,
+    },
+    /// An object, addressed in path style.
+    S3 {
+        /// The address of the bucket and key: `https://host/bucket/key`.
+        url: String,
+        /// The region that the signature names.
+        region: String,
+        /// Who reads it.
+        credentials: Credentials,
+        /// As for [`Source::Web`].
+        ca_file: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Path(path) => write!(f, "{}", path.display()),
+            Source::Web { url, .. } | Source::S3 { url, .. } => f.write_str(url),
+        }
+    }
+}
+
+/// What a service asks for.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// RFC 7617.
+    Basic {
+        /// The user.
+        username: String,
+        /// Their password.
+        password: Secret,
+    },
+    /// RFC 6750.
+    Bearer(Secret),
 }
 
 /// `multipart:`
@@ -344,8 +430,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(***)")
     }
 }

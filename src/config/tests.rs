@@ -25,7 +25,7 @@ fn three_keys_are_enough() {
     assert_eq!(settings.authentication.mode, Mode::PassThrough);
     assert_eq!((settings.origin.host.as_str(), settings.origin.port, settings.origin.tls), ("127.0.0.1", 9001, false));
     assert!(settings.admin.is_none());
-    assert!(settings.state_dir.ends_with("state") && settings.lists[0].source.ends_with("sample.sha256"));
+    assert!(settings.state_dir.ends_with("state") && settings.lists[0].source.to_string().ends_with("sample.sha256"));
 }
 
 #[test]
@@ -36,7 +36,8 @@ origin: { endpoint: 'ftp://x', kind: minioo, credentials: { access_key: a } }
 authentication: { mode: verify }
 lists:
   - { name: 'a b', source: x, category: baseline, refresh: 5, shrink_max: 20 }
-  - { source: 'https://x/y', kind: known-good, formt: text }
+  - { source: 'http://x/y', kind: known-good, formt: text }
+  - { name: c, source: 's3://bucket', signed_by: x, growth_max: half }
 policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { list: other } ] }
 multipart: { unverifiable: readback }
 limits: { idle_timeout: soon, drain: 0 }
@@ -56,8 +57,12 @@ extra: 1
         "lists[0].refresh: `5` is no duration",
         "lists[0].shrink_max: `20` is no share",
         "lists[1].name: is needed",
-        "lists[1].source: only files",
-        "lists[1].kind: `known-good` is not supported by this version yet",
+        "lists[1].source: what is listed must not travel in the clear",
+        "lists[2].source: `s3://bucket` is not of the form",
+        "lists[2].endpoint: is needed",
+        "lists[2].credentials: are needed",
+        "lists[2].signed_by: is no minisign public key",
+        "lists[2].growth_max: `half` is no share",
         "lists[1].formt: is unknown; did you mean `format`?",
         "policy.on_match: `quarantine` is not supported",
         "policy.on_unavailable: `allow-and-recheck` is not supported",
@@ -70,7 +75,7 @@ extra: 1
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nnot in {problems:#?}");
     }
-    assert_eq!(problems.len(), 22, "{problems:#?}");
+    assert_eq!(problems.len(), 26, "{problems:#?}");
 }
 
 #[test]

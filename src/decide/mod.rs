@@ -40,6 +40,8 @@ pub struct Label {
     pub list: String,
     /// The category, `scheme:value`.
     pub category: String,
+    /// Whether it came with a version of the list that nobody has accepted yet: then it is only observed.
+    pub on_probation: bool,
 }
 
 /// Why a lookup gave no answer.
@@ -144,10 +146,15 @@ fn strictest(labels: &[Label], subject: &Subject, policy: &Policy) -> Action {
 }
 
 fn action_for(labels: &[Label], bucket: &str, tenant: Option<&str>, policy: &Policy) -> Action {
+    let mut accepted = labels.iter().filter(|label| !label.on_probation).peekable();
+    if accepted.peek().is_none() {
+        return Action::Observe;
+    }
+    let accepted: Vec<&Label> = accepted.collect();
     policy
         .rules
         .iter()
-        .find(|rule| labels.iter().any(|label| rule.fits(label, bucket, tenant)))
+        .find(|rule| accepted.iter().any(|label| rule.fits(label, bucket, tenant)))
         .map_or(policy.on_match, |rule| rule.action)
 }
 
@@ -191,7 +198,7 @@ mod tests {
     use super::*;
 
     fn label(list: &str, category: &str) -> Label {
-        Label { list: list.into(), category: category.into() }
+        Label { list: list.into(), category: category.into(), on_probation: false }
     }
 
     fn rule(list: &str, category: &str, bucket: &str, tenant: &str, action: Action) -> Rule {
@@ -257,6 +264,23 @@ mod tests {
                 (Observe, Verdict::Forward(_, Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
                 (_, other) => panic!("{name}: expected {expected:?}, got {other:?}"),
             }
+        }
+    }
+
+    /// A label on probation refuses nothing by itself, fits no rule, and takes nothing away from others.
+    #[test]
+    fn what_is_on_probation_is_observed() {
+        let fresh = Label { on_probation: true, ..label("sample", "house:new") };
+        let observe_new = vec![rule("*", "house:new", "*", "*", Action::Observe)];
+        for (labels, rules, rejected) in [
+            (vec![fresh.clone()], vec![], false),
+            (vec![fresh.clone()], vec![rule("*", "*", "*", "*", Action::Reject)], false),
+            (vec![label("other", "icse:baseline"), fresh.clone()], vec![], true),
+            (vec![label("other", "icse:baseline"), fresh], observe_new, true),
+        ] {
+            let policy = Policy { rules, on_match: Action::Reject };
+            let verdict = verdict(Finding::Listed(labels.clone()), &subject(&["b"], None), &policy);
+            assert_eq!(matches!(verdict, Verdict::Reject(_)), rejected, "{labels:?}");
         }
     }
 

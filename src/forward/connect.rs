@@ -28,14 +28,14 @@ pub(super) struct Connector {
     connect_timeout: Duration,
 }
 
-/// Why the origin's certificates could not be set up.
+/// Why the certificates to trust could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// The file of `origin.ca_file` cannot be read, or holds no certificate.
-    #[error("origin.ca_file: no certificate could be read from it: {0}")]
+    /// The file cannot be read, or holds no certificate.
+    #[error("ca_file: no certificate could be read from it: {0}")]
     File(String),
     /// The system has none.
-    #[error("the system has no root certificates: install them (Debian: ca-certificates), or set origin.ca_file")]
+    #[error("the system has no root certificates: install them (Debian: ca-certificates), or set ca_file")]
     NoSystemRoots,
     /// The host of the endpoint is no name that a certificate could have.
     #[error("origin.endpoint: its host cannot be checked against a certificate")]
@@ -78,7 +78,11 @@ impl Connector {
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, RootsError> {
+/// The certificates to trust: those of a PEM file, or the system's.
+///
+/// # Errors
+/// There are none.
+pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, RootsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(file) => {

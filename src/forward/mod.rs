@@ -12,7 +12,7 @@ mod origin;
 mod resign;
 
 pub use body::{AnswerBody, RequestBody, buffered};
-pub use connect::RootsError;
+pub use connect::{RootsError, roots};
 pub use head::{OriginHead, answer_head};
 pub use hold::{Asked, Held, Interrupted, release};
 pub use origin::{Origin, OriginError};

@@ -4,8 +4,7 @@ use super::entry::{Entry, Item};
 use super::source::{self, Options};
 use super::text;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 use std::path::Path;
 
 /// Where in a source something stands.
@@ -44,9 +43,7 @@ pub struct Fed {
 /// # Errors
 /// The reader's, the sink's, and what a format cannot be read or used as.
 pub fn feed(path: &Path, options: &Options, sink: &mut dyn FnMut(Place, Item) -> io::Result<()>) -> io::Result<Fed> {
-    let source = BufReader::with_capacity(256 << 10, File::open(path)?);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    source::read(source, &name, options, sink)
+    source::read_file(path, options, sink)
 }
 
 /// Text lists: the one format that is more than a table.

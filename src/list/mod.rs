@@ -1,5 +1,6 @@
 //! The lists: reading them, keeping the last good version of each, and exchanging all of them at once.
 
+mod bring;
 mod catalog;
 pub mod entry;
 pub mod feed;
@@ -7,6 +8,7 @@ pub mod index;
 mod kept;
 mod retire;
 mod sealed;
+mod shelf;
 pub mod source;
 #[cfg(test)]
 mod tests;
@@ -17,103 +19,139 @@ pub use retire::Retiring;
 pub use sealed::Sealed;
 
 use crate::config::settings::{ListSource, Settings};
-use crate::decide::{Finding, Label, Undecidable};
+use crate::decide::{Finding, Undecidable};
 use crate::digest::Digests;
+use crate::forward::RootsError;
+use crate::web::WebError;
 use arc_swap::ArcSwap;
-use index::IndexError;
-use index::seal::{Key, KeyError};
-use kept::{Content, Kept};
+use index::seal::KeyError;
+use index::{IndexError, Kind};
+use kept::{Kept, Looking, Taken};
+use shelf::Shelf;
 use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+
+/// A list that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("list {list}: {}{why}", .from.as_ref().map(|from| format!("{from}: ")).unwrap_or_default())]
+pub struct ListError {
+    /// Its name.
+    pub list: String,
+    /// Its source, where the reason does not name it.
+    pub from: Option<String>,
+    /// The reason.
+    pub why: Why,
+}
 
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    /// The file cannot be read.
-    #[error("list {name}: {path}: {error}")]
-    Read {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
+pub enum Why {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// Where it comes from gives no answer, or another one.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// The certificates to trust.
+    #[error(transparent)]
+    Roots(RootsError),
+    /// Nothing is asked over the network here.
+    #[error("it is read when the gate runs")]
+    NotReached,
     /// Not one entry in it.
     #[error(
-        "list {name}: {path} holds no entry ({bad_lines} lines could not be read); expected one MD5, SHA-1 or SHA-256 digest in hexadecimal a line, a file name may follow"
+        "it holds no entry ({bad_lines} lines could not be read, {vetoed} entries were left out); expected one MD5, SHA-1 or SHA-256 digest in hexadecimal a line, or another format that hashgate list compile reads"
     )]
     Empty {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
+        /// Entries of empty or small files.
+        vetoed: u64,
         /// Lines that are no entry.
         bad_lines: u64,
     },
     /// It lost more entries than it may.
     #[error(
-        "list {name}: {path} has {entries} entries and had {before}; that is less than shrink_max lets go. Restart the gate if it is right"
+        "it has {entries} entries and had {before}; that is less than shrink_max lets go. If it is right: hashgate list accept"
     )]
     Shrunk {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
         /// Entries now.
         entries: u64,
         /// Entries in use.
         before: u64,
     },
+    /// Somebody writes to it.
+    #[error("it changed while it was read; it is read again")]
+    Changed,
+    /// No signature, or one that does not fit.
+    #[error("it is not signed by the key of signed_by: {0}")]
+    Unsigned(String),
     /// A sealed index without a key to open it with.
-    #[error(
-        "list {name}: {path} is a sealed index; name the key file that it was compiled with: list_key: hashgate.key"
-    )]
-    NoKey {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-    },
+    #[error("it is a sealed index; name the key file that it was compiled with: list_key: hashgate.key")]
+    NoKey,
     /// The key file.
     #[error("list_key: {0}")]
     Key(KeyError),
     /// The index.
-    #[error("list {name}: {error}")]
-    Index {
-        /// The list.
-        name: String,
-        /// What is wrong with it.
-        error: IndexError,
-    },
-    /// An index of files that are known to be harmless.
-    #[error(
-        "list {name}: {path} is a known-good list, which does not decide about uploads; give it to: hashgate list compile --veto"
-    )]
-    KnownGood {
-        /// The list.
-        name: String,
-        /// Its file.
-        path: PathBuf,
+    #[error(transparent)]
+    Index(IndexError),
+    /// Known-good and known-bad are two things.
+    #[error("it is a {} list, and is configured as {}; say so with kind, or compile it with --kind", .is.word(), .wanted.word())]
+    OtherKind {
+        /// What it is.
+        is: Kind,
+        /// What the configuration says.
+        wanted: Kind,
     },
 }
+
+impl Why {
+    /// Whether the last good version may be used instead: the source is away or no good. What is wrong with the
+    /// configuration or the key is not for the gate to overlook.
+    fn is_of_the_source(&self) -> bool {
+        match self {
+            Why::Read(_) | Why::Web(_) | Why::Empty { .. } | Why::Shrunk { .. } | Why::Changed | Why::Unsigned(_) => {
+                true
+            }
+            Why::Index(error) => {
+                matches!(error, IndexError::Damaged(_) | IndexError::Io(..) | IndexError::NoIndex(_))
+            }
+            Why::Roots(_) | Why::NotReached | Why::NoKey | Why::Key(_) | Why::OtherKind { .. } => false,
+        }
+    }
+}
+
+impl ListError {
+    fn of(list: &ListSource, why: Why) -> ListError {
+        let from = (!matches!(why, Why::Index(_))).then(|| list.source.to_string());
+        ListError { list: list.name.clone(), from, why }
+    }
+}
+
+/// The runtime that speaks to services for those who block.
+#[derive(Clone, Debug)]
+pub struct Reaching(pub Handle);
 
 /// What lists need beside their sources.
 #[derive(Clone, Debug, Default)]
 pub struct Keeping {
     /// The key file of sealed indexes.
     pub key_file: Option<PathBuf>,
-    /// Where private copies of indexes go; without it indexes are checked, but say nothing.
+    /// Where versions are kept; without it they are gone with the process.
     pub state_dir: Option<PathBuf>,
+    /// For sources that are not files; without it they are not read.
+    pub reaching: Option<Reaching>,
 }
 
 impl Keeping {
     /// What the configuration says of it.
     pub fn of(settings: &Settings) -> Keeping {
-        Keeping { key_file: settings.list_key.clone(), state_dir: Some(settings.state_dir.clone()) }
+        Keeping {
+            key_file: settings.list_key.clone(),
+            state_dir: Some(settings.state_dir.clone()),
+            reaching: Handle::try_current().ok().map(Reaching),
+        }
     }
 }
 
@@ -141,8 +179,12 @@ pub struct Status {
     pub failed: bool,
     /// Lookups whose digest is an entry, but whose size is not.
     pub wrong_sizes: u64,
+    /// Matches that this known-good list has taken back.
+    pub vetoed: u64,
     /// Pages of its index that were found damaged.
     pub bad_pages: u64,
+    /// Whether something of it is only observed, until an operator accepts it.
+    pub on_probation: bool,
 }
 
 /// All lists of a gate.
@@ -150,25 +192,24 @@ pub struct Lists {
     /// Taken down off the path of requests: the last reader of an old table may be one.
     current: ArcSwap<Retiring<Catalog>>,
     kept: Mutex<Vec<Kept>>,
-    keeping: Keeping,
+    /// One look at a time: two would write to the same files.
+    looking: Mutex<()>,
+    shelf: Shelf,
+    reaching: Option<Reaching>,
 }
 
 impl Lists {
-    /// Reads every list; indexes whose source is away are taken from their last good copy. It blocks.
+    /// Reads every list; where its source is away, its last good version is used. It blocks.
     ///
     /// # Errors
     /// All lists that cannot be used, at once.
     pub fn load(sources: &[ListSource], keeping: Keeping) -> Result<Lists, Vec<ListError>> {
-        // Also where no list needs it today: who can read it can read every index that it seals.
-        if let Some(file) = &keeping.key_file {
-            Key::read(file).map_err(|error| vec![ListError::Key(error)])?;
-        }
+        // Also where no list needs it today: who can read the key can read every index that it seals.
+        let shelf = Shelf::open(&keeping)
+            .map_err(|error| vec![ListError { list: "*".to_owned(), from: None, why: Why::Key(error) }])?;
         let (mut kept, mut errors) = (Vec::new(), Vec::new());
         for source in sources {
-            let wrong_sizes = Arc::default();
-            match Kept::read(source, &keeping, &wrong_sizes, None)
-                .or_else(|error| Kept::last_good(source, &keeping, &wrong_sizes, error))
-            {
+            match Kept::start(source, &shelf, keeping.reaching.as_ref()) {
                 Ok(list) => kept.push(list),
                 Err(error) => errors.push(error),
             }
@@ -176,8 +217,8 @@ impl Lists {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let contents = kept.iter().map(|list| (list.label(), list.content.clone())).collect();
-        Ok(Lists { current: ArcSwap::from_pointee(build(contents)), kept: Mutex::new(kept), keeping })
+        let current = ArcSwap::from_pointee(build(&kept));
+        Ok(Lists { current, kept: Mutex::new(kept), looking: Mutex::default(), shelf, reaching: keeping.reaching })
     }
 
     /// The table that is in use now.
@@ -196,37 +237,25 @@ impl Lists {
 
     /// Whether a list was not read for longer than its `max_age`.
     pub fn any_too_old(&self) -> bool {
-        let too_old = |list: &Kept| list.source.max_age.is_some_and(|max| list.read_at.elapsed() > max);
-        self.lock().iter().any(too_old)
+        self.lock().iter().any(Kept::is_too_old)
     }
 
     /// What each list says of itself.
     pub fn status(&self) -> Vec<Status> {
-        let of = |list: &Kept| Status {
-            wrong_sizes: list.wrong_sizes.load(Ordering::Relaxed),
-            bad_pages: list.content.bad_pages(),
-            ..list.status.clone()
-        };
-        self.lock().iter().map(of).collect()
+        self.lock().iter().map(Kept::status).collect()
     }
 
     /// Verifies the pages of every index, resting for `pause` after each mebibyte, and names those that are damaged with
     /// the number of bad pages; they are read anew at the next refresh. It blocks.
     pub fn scrub(&self, pause: Duration, stop: &dyn Fn() -> bool) -> Vec<(String, u64)> {
-        let indexes: Vec<(String, Arc<Sealed>)> = self
-            .lock()
-            .iter()
-            .filter_map(|list| match &list.content {
-                Content::Index(sealed) => Some((list.source.name.clone(), sealed.clone())),
-                Content::Text(_) => None,
-            })
-            .collect();
+        let indexes: Vec<(String, Arc<Sealed>)> =
+            self.lock().iter().map(|list| (list.source.name.clone(), list.sealed.clone())).collect();
         let mut damaged = Vec::new();
         for (name, sealed) in indexes {
             let bad = sealed.scrub(pause, stop);
             if bad > 0 {
                 for list in self.lock().iter_mut().filter(|list| list.source.name == name) {
-                    list.status.failed = true;
+                    list.is_damaged();
                 }
                 damaged.push((name, bad));
             }
@@ -234,43 +263,39 @@ impl Lists {
         damaged
     }
 
-    /// Reads every list again and exchanges the table, which no request waits for. A list that cannot be read, or that
+    /// Looks at every list again and exchanges the table, which no request waits for. A list that cannot be read, or that
     /// yields nothing, stays as it was. It blocks.
     pub fn reload(&self) -> Vec<(String, Result<Loaded, ListError>)> {
-        self.read_again(|_| true)
+        self.look_again(|_| true)
     }
 
-    /// As [`Lists::reload`], but only lists whose `refresh` time is over and whose file changed.
+    /// As [`Lists::reload`], but only lists whose time has come. Those that are unchanged are not named.
     pub fn refresh(&self) -> Vec<(String, Result<Loaded, ListError>)> {
-        self.read_again(Kept::is_due)
+        self.look_again(|list| list.is_due(&self.shelf))
     }
 
-    fn read_again(&self, due: impl Fn(&mut Kept) -> bool) -> Vec<(String, Result<Loaded, ListError>)> {
-        // Read from copies of the sources: lookups take the lock for an instant only, and must not wait for a disk.
-        let sources: Vec<(ListSource, Arc<AtomicU64>)> = self
-            .lock()
-            .iter_mut()
-            .filter_map(|list| due(list).then(|| (list.source.clone(), list.wrong_sizes.clone())))
-            .collect();
-        let mut results = Vec::new();
-        let mut old = Vec::new();
-        for (source, wrong_sizes) in sources {
-            let entries =
-                self.lock().iter().find(|list| list.source.name == source.name).map(|list| list.status.entries);
-            let read = Kept::read(&source, &self.keeping, &wrong_sizes, Some(entries.unwrap_or_default()));
+    fn look_again(&self, due: impl Fn(&Kept) -> bool) -> Vec<(String, Result<Loaded, ListError>)> {
+        let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Lookups take the lock for an instant only, and must not wait for a disk or a network.
+        let due: Vec<Looking> = self.lock().iter().filter(|list| due(list)).map(Kept::looking).collect();
+        let (mut results, mut old) = (Vec::new(), Vec::new());
+        for looking in due {
+            let found = looking.look(&self.shelf, self.reaching.as_ref());
             let mut kept = self.lock();
-            let Some(list) = kept.iter_mut().find(|list| list.source.name == source.name) else { continue };
-            let result = read.map(|new| {
-                // Dropped when the lock is free again.
-                old.push(std::mem::replace(list, new));
-                Loaded { entries: list.status.entries, bad_lines: list.status.bad_lines }
+            let Some(list) = kept.iter_mut().find(|list| list.source.name == looking.name()) else { continue };
+            let result = list.take(found, &self.shelf).map(|taken| match taken {
+                Taken::New(sealed) => {
+                    old.push(sealed);
+                    let Status { entries, bad_lines, .. } = list.status();
+                    Some(Loaded { entries, bad_lines })
+                }
+                Taken::Unchanged => None,
             });
-            list.status.failed = result.is_err();
-            results.push((source.name, result));
+            results.extend(result.transpose().map(|result| (looking.name().to_owned(), result)));
         }
-        if results.iter().any(|(_, result)| result.is_ok()) {
-            let contents = self.lock().iter().map(|list| (list.label(), list.content.clone())).collect();
-            self.current.store(Arc::new(build(contents)));
+        if !old.is_empty() {
+            let table = build(&self.lock());
+            self.current.store(Arc::new(table));
         }
         results
     }
@@ -280,14 +305,15 @@ impl Lists {
     }
 }
 
-fn build(contents: Vec<(Label, Content)>) -> Retiring<Catalog> {
-    let texts = contents.iter().filter_map(|(label, content)| match content {
-        Content::Text(entries) => Some((label.clone(), entries.as_slice())),
-        Content::Index(_) => None,
-    });
-    let indexes = contents.iter().filter_map(|(_, content)| match content {
-        Content::Index(sealed) => Some(sealed.clone()),
-        Content::Text(_) => None,
-    });
-    Retiring::new(Catalog::build(texts).with_indexes(indexes.collect()))
+/// Says that what a list has now, or will have next, is right, whatever it looks like: a gate that runs with this state
+/// folder takes its word within seconds.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn accept(state_dir: &Path, list: &str) -> io::Result<()> {
+    std::fs::write(shelf::path(&shelf::folder(state_dir), list, shelf::File::Accept), b"")
+}
+
+fn build(lists: &[Kept]) -> Retiring<Catalog> {
+    Retiring::new(Catalog::new(lists.iter().map(|list| list.sealed.clone()).collect()))
 }

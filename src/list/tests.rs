@@ -2,23 +2,17 @@
 
 use super::entry::{Entry, Item};
 use super::feed::{Fed, Place};
-use super::index::Kind;
 use super::index::compile::{Compiler, Options};
+use super::index::seal::Key;
 use super::*;
+use crate::decide::Label;
 use crate::digest::Digest;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 fn source(path: &Path) -> ListSource {
-    ListSource {
-        name: "sample".into(),
-        source: path.into(),
-        category: "house:test".into(),
-        refresh: None,
-        max_age: None,
-        shrink_max_percent: None,
-    }
+    ListSource::from_path("sample", path, "house:test")
 }
 
 fn hex(payload: &[u8]) -> String {
@@ -35,9 +29,9 @@ fn a_list_that_gets_worse_stays_as_it_was() {
     assert!(listed(b"one") && !listed(b"two"));
 
     fs::write(&path, "# nothing\n").unwrap();
-    assert!(matches!(lists.reload()[0].1, Err(ListError::Empty { .. })));
+    assert!(matches!(lists.reload()[0].1, Err(ListError { why: Why::Empty { .. }, .. })));
     fs::remove_file(&path).unwrap();
-    assert!(matches!(lists.reload()[0].1, Err(ListError::Read { .. })));
+    assert!(matches!(lists.reload()[0].1, Err(ListError { why: Why::Read(_), .. })));
     assert!(listed(b"one") && lists.status()[0].failed);
 
     fs::write(&path, hex(b"two")).unwrap();
@@ -62,7 +56,7 @@ fn every_list_that_cannot_be_used_is_named() {
     let (missing, empty) = (dir.path().join("missing"), dir.path().join("empty"));
     fs::write(&empty, "").unwrap();
     let errors = Lists::load(&[source(&missing), source(&empty)], Keeping::default()).err().unwrap();
-    assert!(matches!(errors[..], [ListError::Read { .. }, ListError::Empty { .. }]));
+    assert!(matches!(errors[..], [ListError { why: Why::Read(_), .. }, ListError { why: Why::Empty { .. }, .. }]));
 }
 
 /// A state folder, a key file, and an index of payloads compiled with it.
@@ -77,7 +71,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let (key_file, state_dir) = (Some(dir.path().join("hashgate.key")), Some(dir.path().join("state")));
         let key = Key::make(key_file.as_ref().unwrap()).unwrap();
-        Bench { dir, key, keeping: Keeping { key_file, state_dir } }
+        Bench { dir, key, keeping: Keeping { key_file, state_dir, reaching: None } }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -116,9 +110,10 @@ fn indexes_and_text_lists_stand_together() {
         &[(b"one", None, None), (b"two", Some("icse:other"), Some(3)), (b"six", None, Some(9))],
     );
     fs::write(bench.path("text"), hex(b"two")).unwrap();
-    let text = ListSource { name: "text".into(), ..source(&bench.path("text")) };
+    let text = ListSource::from_path("text", &bench.path("text"), "house:test");
     let lists = bench.load(&[source(&bench.path("index")), text]).unwrap();
-    let label = |list: &str, category: &str| Label { list: list.into(), category: category.into() };
+    let label =
+        |list: &str, category: &str| Label { list: list.into(), category: category.into(), on_probation: false };
     assert_eq!(lists.look_up(&Digests::of(b"one")), Finding::Listed(vec![label("sample", "house:test")]));
     let both = vec![label("sample", "icse:other"), label("text", "house:test")];
     assert_eq!(lists.look_up(&Digests::of(b"two")), Finding::Listed(both));
@@ -152,9 +147,10 @@ fn an_index_that_gets_worse_stays_as_it_was() {
     bench.compile(Kind::KnownBad, &[(b"two", None, None)]);
     assert!(lists.reload()[0].1.is_ok());
     assert!(listed(&lists, b"two") && !listed(&lists, b"one") && !lists.status()[0].failed);
-    let copies: Vec<_> =
+    let mut files: Vec<_> =
         fs::read_dir(bench.path("state/lists")).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(copies, ["sample.index"]);
+    files.sort();
+    assert_eq!(files, ["sample.index", "sample.json"]);
 }
 
 /// A damaged page of the private copy: nothing is decided by it, the check finds it, and a reload heals it.
@@ -185,7 +181,7 @@ fn what_keeps_an_index_from_being_used_is_said() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut bench = Bench::new();
     bench.compile(Kind::KnownGood, &[(b"one", None, None)]);
-    assert!(bench.error().contains("--veto"));
+    assert!(bench.error().contains("--kind"));
     bench.compile(Kind::KnownBad, &[(b"one", None, None)]);
     let key_file = bench.keeping.key_file.take();
     assert!(bench.error().contains("list_key: hashgate.key"));
@@ -197,7 +193,7 @@ fn what_keeps_an_index_from_being_used_is_said() {
     assert!(bench.error().contains("chmod 600"));
     // `check` opens it where it is, and touches nothing.
     fs::remove_dir_all(bench.path("state")).unwrap();
-    bench.keeping = Keeping { key_file, state_dir: None };
+    bench.keeping = Keeping { key_file, state_dir: None, reaching: None };
     assert_eq!(bench.load(&[source(&bench.path("index"))]).unwrap().status()[0].entries, 1);
     assert!(!bench.path("state").exists());
 }
@@ -228,9 +224,136 @@ fn a_list_that_shrinks_too_much_is_not_taken() {
         let error = lists.reload().remove(0).1.unwrap_err();
         assert!(error.to_string().contains("has 1 entries and had 4"), "{error}");
         assert!(matches!(lists.look_up(&Digests::of(b"4")), Finding::Listed(_)));
+        let lists = bench.load(&[list]).unwrap();
+        assert!(lists.status()[0].entries == 4 && lists.status()[0].failed, "nor by a restart");
         write(2);
         assert_eq!(lists.reload().remove(0).1.unwrap().entries, 2);
+        write(4);
+        assert_eq!(lists.reload().remove(0).1.unwrap().entries, 4);
         write(1);
-        assert_eq!(bench.load(&[list]).unwrap().status()[0].entries, 1, "a restart takes it");
+        assert!(lists.reload().remove(0).1.is_err());
+        accept(&bench.path("state"), "sample").unwrap();
+        assert_eq!(lists.refresh().remove(0).1.unwrap().entries, 1);
+        assert!(!bench.path("state/lists/sample.accept").exists());
     }
+}
+
+fn csv(bench: &Bench, rows: &[(&[u8], &str)]) -> ListSource {
+    let rows = rows.iter().map(|(payload, category)| format!("{},{category}\n", hex(payload)));
+    fs::write(bench.path("list.csv"), format!("hash,kind\n{}", rows.collect::<String>())).unwrap();
+    let columns = Some("sha256=hash,category=kind".to_owned());
+    ListSource { columns, growth_max_percent: Some(100), ..source(&bench.path("list.csv")) }
+}
+
+/// What the lists say: rejected, only observed, or nothing.
+fn found(lists: &Lists, payload: &[u8]) -> &'static str {
+    match lists.look_up(&Digests::of(payload)) {
+        Finding::Listed(labels) if labels.iter().all(|label| label.on_probation) => "observed",
+        Finding::Listed(_) => "listed",
+        Finding::Unlisted => "unlisted",
+        Finding::Undecidable(_) => "undecidable",
+    }
+}
+
+/// A category that was never there, and growth beyond the bound, are only observed; also after a restart, until an
+/// operator accepts them. What was listed before goes on being refused all the while.
+#[test]
+fn what_is_new_is_observed_until_it_is_accepted() {
+    let bench = Bench::new();
+    let list = csv(&bench, &[(b"1", "a"), (b"2", "a")]);
+    let lists = bench.load(std::slice::from_ref(&list)).unwrap();
+    csv(&bench, &[(b"1", "a"), (b"2", "a"), (b"3", "a"), (b"4", "b")]);
+    lists.reload().remove(0).1.unwrap();
+    let all = |lists: &Lists| [b"1", b"2", b"3", b"4", b"5"].map(|payload| found(lists, payload));
+    assert_eq!(all(&lists), ["listed", "listed", "listed", "observed", "unlisted"], "twice as many, and a category");
+    assert!(lists.status()[0].on_probation);
+
+    csv(&bench, &[(b"1", "a"), (b"3", "a"), (b"4", "a"), (b"5", "a"), (b"6", "a")]);
+    let grown = ["listed", "unlisted", "observed", "observed", "observed"];
+    lists.reload().remove(0).1.unwrap();
+    assert_eq!(all(&lists), grown, "more than twice as many as the last accepted version");
+    drop(lists);
+    let lists = bench.load(std::slice::from_ref(&list)).unwrap();
+    assert_eq!(all(&lists), grown, "a restart accepts nothing");
+    fs::remove_file(bench.path("list.csv")).unwrap();
+    let lists = bench.load(std::slice::from_ref(&list)).unwrap();
+    assert!(all(&lists) == grown && lists.status()[0].failed);
+
+    accept(&bench.path("state"), "sample").unwrap();
+    assert_eq!(
+        lists.refresh().remove(0).1.unwrap().entries,
+        5,
+        "what is in use is accepted, though its source is away"
+    );
+    assert_eq!(all(&lists), ["listed", "unlisted", "listed", "listed", "listed"]);
+    assert!(!lists.status()[0].on_probation);
+    assert!(all(&bench.load(&[list]).unwrap())[4] == "listed");
+}
+
+/// A known-good list takes back what others have, by the strongest digest that both can have; not while it is on
+/// probation.
+#[test]
+fn a_known_good_list_takes_back() {
+    let bench = Bench::new();
+    let digests = Digests::of(b"logo");
+    let md5 = digests.get(crate::digest::Algorithm::Md5).unwrap();
+    fs::write(bench.path("bad"), format!("{}\n{}\n", md5.to_hex(), hex(b"bad"))).unwrap();
+    fs::write(bench.path("good"), format!("{}\n", hex(b"logo"))).unwrap();
+    let good = ListSource { kind: Some(Kind::KnownGood), growth_max_percent: Some(50), ..source(&bench.path("good")) };
+    let bad = ListSource::from_path("bad", &bench.path("bad"), "house:test");
+    let lists = bench.load(&[good, bad]).unwrap();
+    assert_eq!((found(&lists, b"logo"), found(&lists, b"bad")), ("unlisted", "listed"));
+    assert_eq!(lists.status()[0].vetoed, 1);
+    fs::write(bench.path("good"), format!("{}\n{}\n", hex(b"logo"), hex(b"bad"))).unwrap();
+    lists.reload().remove(0).1.unwrap();
+    assert_eq!((found(&lists, b"logo"), found(&lists, b"bad")), ("unlisted", "listed"));
+    accept(&bench.path("state"), "sample").unwrap();
+    lists.refresh();
+    assert_eq!(found(&lists, b"bad"), "unlisted");
+}
+
+/// A folder is one list of all its files; a file that comes or goes is a new version.
+#[test]
+fn a_folder_is_one_list() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("lists")).unwrap();
+    fs::write(bench.path("lists/a.txt"), hex(b"1")).unwrap();
+    let digest = Digests::of(b"2").get(crate::digest::Algorithm::Md5).unwrap().to_hex();
+    fs::write(bench.path("lists/b.hdb"), format!("{digest}:1000:Test.A\n")).unwrap();
+    fs::write(bench.path("lists/.part"), hex(b"3")).unwrap();
+    let list = ListSource { refresh: Duration::ZERO, ..source(&bench.path("lists")) };
+    let lists = bench.load(std::slice::from_ref(&list)).unwrap();
+    assert_eq!((lists.status()[0].entries, found(&lists, b"1"), found(&lists, b"3")), (2, "listed", "unlisted"));
+    assert!(lists.refresh().is_empty(), "unchanged is not read again");
+    fs::rename(bench.path("lists/.part"), bench.path("lists/c.txt")).unwrap();
+    assert_eq!(lists.refresh().remove(0).1.unwrap().entries, 3);
+    assert_eq!(found(&lists, b"3"), "listed");
+    // Only sealed versions are on the shelf.
+    for file in fs::read_dir(bench.path("state/lists")).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        assert!(!holds(hex(b"1").as_bytes()) && !holds(&Digests::of(b"1").sha256), "{}", path.display());
+    }
+}
+
+/// A version that is not signed by the configured key is not taken.
+#[test]
+fn a_list_is_taken_only_with_its_signature() {
+    // Made with `minisign -S` by a key that was made for this test.
+    let (key, signature) = (include_str!("../../tests/data/lists/signed.pub"), "tests/data/lists/signed.txt.minisig");
+    let bench = Bench::new();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::copy(data.join("tests/data/lists/signed.txt"), bench.path("list.txt")).unwrap();
+    let signed_by = key.lines().nth(1).map(str::to_owned);
+    let list = ListSource { signed_by, ..source(&bench.path("list.txt")) };
+    let error = bench.load(std::slice::from_ref(&list)).err().unwrap()[0].to_string();
+    assert!(error.contains("not signed by the key of signed_by") && error.contains("list.txt.minisig"), "{error}");
+    fs::copy(data.join(signature), bench.path("list.txt.minisig")).unwrap();
+    let lists = bench.load(std::slice::from_ref(&list)).unwrap();
+    assert_eq!(lists.status()[0].entries, 2);
+    fs::write(bench.path("list.txt"), hex(b"1")).unwrap();
+    let error = lists.reload().remove(0).1.unwrap_err().to_string();
+    assert!(error.contains("not signed by the key of signed_by"), "{error}");
+    assert_eq!(lists.status()[0].entries, 2);
 }

@@ -14,14 +14,10 @@ const BAD_LINES_NAMED: usize = 10;
 /// What was read from a list.
 #[derive(Debug, Default)]
 pub struct ListRead {
-    /// The entries, in order, with repeats.
-    pub entries: Vec<Digest>,
     /// Lines that are neither an entry nor a comment.
     pub bad_lines: u64,
     /// The first of them: line number from 1, and why.
     pub first_bad: Vec<(u64, BadLine)>,
-    /// Entries that were left out because every empty file has that digest.
-    pub empty_file_entries: u64,
 }
 
 /// Why a line is no entry. The line itself is not kept: it may hold a listed digest.
@@ -43,25 +39,7 @@ enum Line {
     Entry(Digest),
 }
 
-/// Reads a whole list.
-///
-/// # Errors
-/// The reader's. Bad lines are no error: they are skipped and counted.
-pub fn read(source: impl BufRead) -> io::Result<ListRead> {
-    let (mut entries, mut empty_file_entries) = (Vec::new(), 0);
-    let read = read_each(source, &mut |_, digest| {
-        if is_of_empty_file(&digest) {
-            empty_file_entries += 1;
-        } else {
-            entries.push(digest);
-        }
-        Ok(())
-    })?;
-    Ok(ListRead { entries, empty_file_entries, ..read })
-}
-
-/// Reads a list of any length: each digest goes to `sink` with the number of its line, from 1. What is returned holds
-/// no entries.
+/// Reads a list of any length: each digest goes to `sink` with the number of its line, from 1.
 ///
 /// # Errors
 /// The reader's, and the sink's. Bad lines are no error: they are skipped and counted.
@@ -162,8 +140,17 @@ mod tests {
     const SHA1: &str = "a9993e364706816aba3e25717850c26c9cd0d89d";
     const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
+    fn read(text: &[u8]) -> (Vec<String>, ListRead) {
+        let mut entries = Vec::new();
+        let read = read_each(text, &mut |_, digest| {
+            entries.push(digest.to_hex());
+            Ok(())
+        });
+        (entries, read.unwrap())
+    }
+
     fn entries(text: &str) -> Vec<String> {
-        read(text.as_bytes()).unwrap().entries.iter().map(Digest::to_hex).collect()
+        read(text.as_bytes()).0
     }
 
     #[test]
@@ -192,27 +179,19 @@ mod tests {
     fn bad_lines_are_counted_named_by_number_and_skipped() {
         let long = "a".repeat(LINE_MAX + 1);
         let text = format!("{MD5}\n{MD5}0\nnonsense\nSHA256 (x) = {MD5}\n{MD5},x\n{long}\n{SHA1}");
-        let read = read(text.as_bytes()).unwrap();
-        assert_eq!(read.entries.len(), 2);
+        let (entries, read) = read(text.as_bytes());
+        assert_eq!(entries.len(), 2);
         assert_eq!(read.bad_lines, 5);
         use BadLine::{NoDigest, TagMismatch, TooLong};
         assert_eq!(read.first_bad, [(2, NoDigest), (3, NoDigest), (4, TagMismatch), (5, NoDigest), (6, TooLong)]);
     }
 
-    #[test]
-    fn the_empty_file_is_never_an_entry() {
-        let empty = crate::digest::Digests::of(b"");
-        let text: String = empty.iter().map(|digest| digest.to_hex() + "\n").collect();
-        let read = read(text.as_bytes()).unwrap();
-        assert_eq!((read.entries.len(), read.empty_file_entries), (0, 3));
-    }
-
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
-            let read = read(&bytes[..]).unwrap();
+            let (entries, read) = read(&bytes);
             let lines = bytes.split(|&b| b == b'\n').count();
-            prop_assert!(read.entries.len() + read.bad_lines as usize <= lines);
+            prop_assert!(entries.len() + read.bad_lines as usize <= lines);
         }
     }
 }

@@ -72,6 +72,12 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         "Payloads with the digest of an entry and another size: no match; a damaged list, or made to collide.",
     ),
     (
+        "hashgate_list_on_probation",
+        &["list"],
+        "1 while something of a list is only observed, until an operator accepts it.",
+    ),
+    ("hashgate_list_vetoed_total", &["list"], "Matches of other lists that a known-good list has taken back."),
+    (
         "hashgate_list_bad_pages",
         &["list"],
         "Damaged pages of a list's index, at the last check; lookups that need one are refused.",
@@ -109,6 +115,8 @@ struct Inner {
     list_read: GaugeVec,
     list_failed: IntGaugeVec,
     list_wrong_sizes: IntCounterVec,
+    list_on_probation: IntGaugeVec,
+    list_vetoed: IntCounterVec,
     list_bad_pages: IntGaugeVec,
 }
 
@@ -162,11 +170,13 @@ impl Metrics {
             list_read: make.times("hashgate_list_read_timestamp_seconds")?,
             list_failed: make.gauges("hashgate_list_failed")?,
             list_wrong_sizes: make.counters("hashgate_list_wrong_size_total")?,
+            list_on_probation: make.gauges("hashgate_list_on_probation")?,
+            list_vetoed: make.counters("hashgate_list_vetoed_total")?,
             list_bad_pages: make.gauges("hashgate_list_bad_pages")?,
             registry: registry.clone(),
         };
         // Alerts on these need a 0 to rise from.
-        for setting in ["observe", "multipart_read_back", "multipart_unverifiable"] {
+        for setting in ["observe", "probation", "multipart_read_back", "multipart_unverifiable"] {
             inner.waived.with_label_values(&[setting]);
         }
         for way in ["chained", "spooled", "unknown"] {
@@ -207,6 +217,9 @@ impl Metrics {
             self.0.list_read.with_label_values(&name).set(read.as_secs_f64());
             self.0.list_failed.with_label_values(&name).set(i64::from(status.failed));
             self.0.list_bad_pages.with_label_values(&name).set(status.bad_pages as i64);
+            self.0.list_on_probation.with_label_values(&name).set(i64::from(status.on_probation));
+            let vetoed = self.0.list_vetoed.with_label_values(&name);
+            vetoed.inc_by(status.vetoed.saturating_sub(vetoed.get()));
             let wrong_sizes = self.0.list_wrong_sizes.with_label_values(&name);
             wrong_sizes.inc_by(status.wrong_sizes.saturating_sub(wrong_sizes.get()));
         }

@@ -183,7 +183,8 @@ impl Record {
     pub fn released(&mut self) {
         self.released = true;
         if !self.labels.is_empty() {
-            self.sinks.metrics.waived("observe");
+            let all_new = self.labels.iter().all(|label| label.on_probation);
+            self.sinks.metrics.waived(if all_new { "probation" } else { "observe" });
         }
     }
 
@@ -305,7 +306,10 @@ impl Record {
         put(
             "matched",
             json!(listed.then_some(&self.labels).map(|labels| {
-                labels.iter().map(|l| json!({"list": l.list, "category": l.category})).collect::<Vec<_>>()
+                labels
+                    .iter()
+                    .map(|l| json!({"list": l.list, "category": l.category, "on_probation": l.on_probation}))
+                    .collect::<Vec<_>>()
             })),
         );
         put("released", json!(self.released));

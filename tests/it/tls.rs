@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-fn certificate() -> CertifiedKey<KeyPair> {
+pub(crate) fn certificate() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate")
 }
 
@@ -30,15 +30,20 @@ fn trusting(certificate: &CertifiedKey<KeyPair>) -> Arc<ClientConfig> {
 
 /// An origin that speaks TLS with this certificate.
 async fn origin(certificate: &CertifiedKey<KeyPair>) -> FakeOrigin {
+    FakeOrigin::start_tls(Some(acceptor(certificate)), |_, _| {
+        vec![Step::ReadAll, answer("200 OK", &[("ETag", "\"e\"")], b"")]
+    })
+    .await
+}
+
+/// A server's TLS with this certificate.
+pub(crate) fn acceptor(certificate: &CertifiedKey<KeyPair>) -> TlsAcceptor {
     let key = PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).expect("a key");
     let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.cert.der().clone()], key)
         .expect("they belong together");
-    FakeOrigin::start_tls(Some(TlsAcceptor::from(Arc::new(config))), |_, _| {
-        vec![Step::ReadAll, answer("200 OK", &[("ETag", "\"e\"")], b"")]
-    })
-    .await
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn put(gate: &Gate, tls: Option<Arc<ClientConfig>>) -> Option<u16> {

@@ -1,5 +1,6 @@
 //! `hashgate list`
 
+mod accept;
 mod compile;
 mod keys;
 mod lookup;
@@ -59,6 +60,14 @@ pub(super) enum ListCommand {
         #[arg(required = true, value_name = "INDEX")]
         indexes: Vec<PathBuf>,
     },
+    /// Say that what a list has now, or will have next, is right, however much it has grown, shrunk or changed
+    Accept {
+        /// The list's name in the configuration
+        name: String,
+        /// The configuration file of the gate
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Destroy every index of a list, and put the destruction on record; exits 3 if there is none
     Forget {
         /// The list's name
@@ -83,6 +92,7 @@ pub(super) fn run(command: ListCommand) -> anyhow::Result<Exit> {
         ListCommand::Diff { old, new, key } => show::diff(&old, &new, &key.key),
         ListCommand::Lookup { lists, key, wanted } => lookup::run(&lists, &key.key, &wanted),
         ListCommand::Rekey { key, new_key, indexes } => keys::rekey(&key.key, &new_key, &indexes),
+        ListCommand::Accept { name, config } => accept::run(&name, &config),
         ListCommand::Forget { name, folders } => keys::forget(&name, &folders),
     }
 }

@@ -23,7 +23,7 @@ mod sort;
 mod table;
 #[cfg(test)]
 mod tests;
-mod veto;
+pub(super) mod veto;
 mod write;
 
 pub use diff::{Diff, diff};
@@ -72,6 +72,18 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// The error with the name of the file that the operator knows.
+    pub(super) fn named(self, name: &str) -> IndexError {
+        let path = PathBuf::from(name);
+        match self {
+            IndexError::Io(_, error) => IndexError::Io(path, error),
+            IndexError::NoIndex(_) => IndexError::NoIndex(path),
+            IndexError::Version { version, .. } => IndexError::Version { path, version },
+            IndexError::WrongKey(_) => IndexError::WrongKey(path),
+            IndexError::Damaged(_) => IndexError::Damaged(path),
+        }
+    }
+
     fn io(path: &Path, error: io::Error) -> IndexError {
         IndexError::Io(path.to_owned(), error)
     }
@@ -271,6 +283,11 @@ pub fn is_sealed(path: &Path) -> io::Result<bool> {
     Ok(start == MAGIC)
 }
 
+/// Whether these first bytes are those of a sealed file.
+pub fn starts_sealed(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC)
+}
+
 /// What an index says of itself, without a key: nothing of it is verified.
 ///
 /// # Errors
@@ -318,8 +335,16 @@ fn rekey_file<const W: usize>(path: &Path, old: &Key, new: &Key) -> Result<(), I
 /// # Errors
 /// The system's.
 pub fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
+    put_private(&mut File::open(from)?, to)
+}
+
+/// As [`copy_private`], for an index that comes as a stream.
+///
+/// # Errors
+/// As there; those of the stream.
+pub fn put_private(from: &mut dyn io::Read, to: &Path) -> io::Result<()> {
     let mut copy = tempfile::Builder::new().prefix(".copy-").tempfile_in(folder_of(to))?;
-    io::copy(&mut File::open(from)?, copy.as_file_mut())?;
+    io::copy(from, copy.as_file_mut())?;
     write::put_in_place(copy, to)
 }
 

@@ -50,19 +50,30 @@ pub(super) fn veto(entry: &Entry, size_min: u64, goods: &[Index]) -> Result<Opti
     if entry.size.is_some_and(|size| size < size_min) {
         return Ok(Some(Veto::TooSmall));
     }
-    let ours = algorithms(&entry.digests);
     for good in goods {
-        for digest in &entry.digests {
-            let Hit::Row(forms) = good.look_up(digest, entry.size)? else { continue };
-            // In which algorithms the good list has this file; an MD5 alone counts only where nothing stronger is in
-            // both, because two files can be made to have the same.
-            let is_strongest = |theirs: u8| (ours & theirs).ilog2() == digest.algorithm() as u32;
-            if (1..8).any(|theirs: u8| forms & (1 << theirs) != 0 && ours & theirs != 0 && is_strongest(theirs)) {
-                return Ok(Some(Veto::KnownGood));
-            }
+        if is_known_good(&entry.digests, entry.size, good)? {
+            return Ok(Some(Veto::KnownGood));
         }
     }
     Ok(None)
+}
+
+/// Whether a known-good list has the file with these digests.
+///
+/// # Errors
+/// The answer stands on a damaged page.
+pub(in crate::list) fn is_known_good(digests: &[Digest], size: Option<u64>, good: &Index) -> Result<bool, BadPage> {
+    let ours = algorithms(digests);
+    for digest in digests {
+        let Hit::Row(forms) = good.look_up(digest, size)? else { continue };
+        // In which algorithms the good list has this file; an MD5 alone counts only where nothing stronger is in both,
+        // because two files can be made to have the same.
+        let is_strongest = |theirs: u8| (ours & theirs).ilog2() == digest.algorithm() as u32;
+        if (1..8).any(|theirs: u8| forms & (1 << theirs) != 0 && ours & theirs != 0 && is_strongest(theirs)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The algorithms of an entry as bits, the strongest highest; never 0.

@@ -6,13 +6,16 @@
 mod json;
 mod ncmec;
 mod records;
+mod sqlite;
 mod table;
 
 use super::entry::{Entry, Item};
 use super::feed::{Fed, Place};
 use super::index::Kind;
 use crate::digest::{Algorithm, Digest};
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use time::OffsetDateTime;
 
 /// Bad places that are named one by one; the others are only counted.
@@ -67,6 +70,8 @@ formats! {
     MispWarninglist = "misp-warninglist",
     /// NSRL RDS 2.
     NsrlCsv = "nsrl-csv",
+    /// NSRL RDS 3.
+    NsrlSqlite = "nsrl-sqlite",
 }
 
 /// How a source is to be read.
@@ -91,6 +96,9 @@ impl Format {
     /// Finds the format out, by the file's name and its first bytes.
     pub fn detect(file_name: &str, head: &[u8]) -> Format {
         let name = file_name.to_ascii_lowercase();
+        if head.starts_with(sqlite::MAGIC) {
+            return Format::NsrlSqlite;
+        }
         if [".hdb", ".hsb", ".fp", ".sfp", ".mdb", ".msb", ".imp"].iter().any(|end| name.ends_with(end)) {
             return Format::ClamAv;
         }
@@ -125,7 +133,7 @@ impl Format {
     /// What to do instead.
     fn check_kind(self, kind: Option<Kind>, file_name: &str) -> Result<(), String> {
         let good = match self {
-            Format::NsrlCsv => true,
+            Format::NsrlCsv | Format::NsrlSqlite => true,
             Format::ClamAv => {
                 let name = file_name.to_ascii_lowercase();
                 name.ends_with(".fp") || name.ends_with(".sfp")
@@ -205,8 +213,33 @@ pub fn read(
         Format::ThreatExchangeFile => table::threat_exchange(source, &mut reading)?,
         Format::ClamAv => table::clamav(source, file_name, &mut reading)?,
         Format::NcmecXml => ncmec::read(source, &mut reading)?,
+        Format::NsrlSqlite => {
+            return Err(invalid("a database is read in place: give a path, unsigned".to_owned()));
+        }
         _ => records::read(source, format, options.now, &mut reading)?,
     }
+    Ok(reading.fed)
+}
+
+/// As [`read`], for a file: a database is read where it is.
+///
+/// # Errors
+/// As there.
+pub fn read_file(
+    path: &Path,
+    options: &Options,
+    sink: &mut dyn FnMut(Place, Item) -> io::Result<()>,
+) -> io::Result<Fed> {
+    let mut source = BufReader::with_capacity(256 << 10, File::open(path)?);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_database = source.fill_buf()?.starts_with(sqlite::MAGIC);
+    if !is_database && options.format != Some(Format::NsrlSqlite) {
+        return read(source, &name, options, sink);
+    }
+    let format = Format::NsrlSqlite;
+    format.check_kind(options.kind, &name).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let mut reading = Reading { fed: Fed { format: format.name().to_owned(), ..Fed::default() }, sink };
+    sqlite::read(path, &mut reading)?;
     Ok(reading.fed)
 }
 
