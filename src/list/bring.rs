@@ -133,10 +133,12 @@ fn bring_web(
 ) -> Result<Brought, Why> {
     let mut parts = request(&url)?;
     if let Some(last) = last {
-        for (name, value) in [(IF_NONE_MATCH, &last.etag), (IF_MODIFIED_SINCE, &last.last_modified)] {
-            if let Some(value) = value.as_ref().and_then(|value| value.parse().ok()) {
-                parts.headers.insert(name, value);
-            }
+        // The time only where there is no tag: it has whole seconds, and not every store lets the tag win (RFC 9110,
+        // section 13.2.2).
+        let tag = last.etag.as_ref().map(|tag| (IF_NONE_MATCH, tag));
+        let condition = tag.or(last.last_modified.as_ref().map(|time| (IF_MODIFIED_SINCE, time)));
+        if let Some((name, Ok(value))) = condition.map(|(name, value)| (name, value.parse())) {
+            parts.headers.insert(name, value);
         }
     }
     let (head, body) = remote.get(parts)?;
