@@ -7,7 +7,7 @@
 
 use crate::act::{Source, read_source};
 use crate::config::settings::{UnknownCopy, Unverifiable};
-use crate::decide::{self, Subject, Verdict};
+use crate::decide::{self, OnUnavailable, Subject, Verdict};
 use crate::digest::{Algorithm, Digests, Hashing};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
@@ -50,8 +50,8 @@ pub async fn copy(
     let (digests, decoded) = read(gate, source, part.as_mut(), &parts.headers).await?;
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
-    let finding = gate.look_up_as_read(&digests, decoded.as_ref())?;
-    match decide::verdict(finding, &subject, &gate.settings.policy) {
+    let finding = gate.look_up_as_read(&digests, decoded.as_ref()).await?;
+    match decide::verdict(finding, &subject, &gate.settings.policy, OnUnavailable::Refuse) {
         Verdict::Forward(_, why) => {
             record.decided(&why);
             let releasing = match part {

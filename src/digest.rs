@@ -64,6 +64,11 @@ impl Algorithms {
     }
 
     /// Whether `algorithm` is in the set.
+    pub fn and(self, others: Algorithms) -> Algorithms {
+        Algorithms(self.0 | others.0)
+    }
+
+    /// Whether it is one of them.
     pub fn contains(self, algorithm: Algorithm) -> bool {
         self.0 & (1 << algorithm as u8) != 0
     }

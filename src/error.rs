@@ -35,6 +35,8 @@ pub enum Failure {
     ReadBack,
     /// The job of reading an object back cannot be written down.
     ReadBackBroken,
+    /// An upload that nobody could decide about cannot be put into the queue.
+    RecheckBroken,
     /// No room for a part that came before its predecessor.
     PartTooEarly,
     /// On a list, and refused by policy.
@@ -123,7 +125,11 @@ impl Failure {
                 "The archive cannot be read: it must be a plain tar file of files and folders, as it is or as gzip or zstd."
                     .to_owned(),
             ),
-            Failure::Undecidable(_) | Failure::AuditBroken | Failure::ReadBackBroken | Failure::Origin(_) => {
+            Failure::Undecidable(_)
+            | Failure::AuditBroken
+            | Failure::ReadBackBroken
+            | Failure::RecheckBroken
+            | Failure::Origin(_) => {
                 (Code::ServiceUnavailable, Code::ServiceUnavailable.message().to_owned())
             }
             Failure::EarlyCommit | Failure::PastTheGate => {
@@ -142,7 +148,7 @@ impl Failure {
             | Failure::Undecodable
             | Failure::UnknownCopy
             | Failure::PartTooEarly => Outcome::Refused,
-            Failure::ReadBack | Failure::ReadBackBroken => Outcome::Undecidable,
+            Failure::ReadBack | Failure::ReadBackBroken | Failure::RecheckBroken => Outcome::Undecidable,
             Failure::Unauthenticated(_) | Failure::Body(InspectError::Signature(_)) => Outcome::Unauthenticated,
             Failure::Body(InspectError::ClientGone) => Outcome::ClientGone,
             Failure::Body(InspectError::Slow(_)) => Outcome::ClientSlow,
@@ -184,6 +190,8 @@ impl Failure {
             Failure::Undecidable(Undecidable::ListTooOld) => "list_too_old",
             Failure::Undecidable(Undecidable::DigestMissing) => "digest_missing",
             Failure::Undecidable(Undecidable::ListDamaged) => "list_damaged",
+            Failure::Undecidable(Undecidable::ServiceAway) => "service_away",
+            Failure::RecheckBroken => "recheck_broken",
             Failure::RefusalRate => "refusal_rate",
             Failure::AuditBroken => "audit_broken",
             Failure::Origin(error) => error.label(),

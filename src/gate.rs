@@ -1,6 +1,7 @@
 //! What every request shares.
 
-use crate::act::{ReadBacks, Refusals};
+use crate::act::{ReadBacks, Rechecks, Refusals};
+use crate::ask::Services;
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
 use crate::decide::Finding;
@@ -34,6 +35,10 @@ pub struct Gate {
     pub multipart: Arc<Multipart>,
     /// Objects that are being read back.
     pub read_backs: ReadBacks,
+    /// Uploads that are looked up again.
+    pub rechecks: Rechecks,
+    /// Services that are asked about digests.
+    pub services: Services,
 }
 
 impl Gate {
@@ -42,9 +47,11 @@ impl Gate {
         settings: Settings,
         origin: Arc<Origin>,
         multipart: Arc<Multipart>,
-        read_backs: ReadBacks,
+        later: (ReadBacks, Rechecks),
+        services: Services,
         sinks: Sinks,
     ) -> Gate {
+        let (read_backs, rechecks) = later;
         Gate {
             rules: Rules::new(&settings),
             authenticator: Authenticator::new(&settings.authentication, settings.origin.region.as_deref()),
@@ -53,6 +60,8 @@ impl Gate {
             origin,
             multipart,
             read_backs,
+            rechecks,
+            services,
             sinks,
             settings,
         }
@@ -65,23 +74,28 @@ impl Gate {
 
     /// The algorithms that today's lists need.
     pub fn algorithms(&self) -> Algorithms {
-        self.sinks.lists.current().algorithms()
+        self.sinks.lists.current().algorithms().and(self.services.algorithms())
     }
 
-    /// What today's lists say of a payload.
-    pub fn look_up(&self, digests: &Digests) -> Finding {
-        self.sinks.lists.look_up(digests)
+    /// What today's lists say of a payload, and where they say nothing, the services.
+    pub async fn look_up(&self, digests: &Digests) -> Finding {
+        match self.sinks.lists.look_up(digests) {
+            listed @ Finding::Listed(_) => listed,
+            finding => finding.and(self.services.look_up(digests).await),
+        }
     }
 
     /// The same of a payload as it was sent, and as its readers get it.
     ///
     /// # Errors
     /// A header says that it is encoded, it could not be decoded within the bounds, and the setting refuses that.
-    pub fn look_up_as_read(&self, digests: &Digests, decoded: Option<&Decoded>) -> Result<Finding, Failure> {
-        let finding = self.look_up(digests);
+    pub async fn look_up_as_read(&self, digests: &Digests, decoded: Option<&Decoded>) -> Result<Finding, Failure> {
+        let mut finding = self.look_up(digests).await;
         let Some(decoded) = decoded else { return Ok(finding) };
         self.sinks.metrics.decoded(decoded.label());
-        let finding = decoded.layers.iter().fold(finding, |finding, layer| finding.and(self.look_up(layer)));
+        for layer in &decoded.layers {
+            finding = finding.and(self.look_up(layer).await);
+        }
         if let Some(Err(error)) = decoded.archive
             && !matches!(finding, Finding::Listed(_))
         {

@@ -7,7 +7,7 @@
 //! - [`listen`] accepts, [`route`] tells what is asked, [`authenticate`] who asks, [`inspect`] hashes what passes,
 //!   [`decide`] gives the verdict, [`forward`] holds the end and releases it, [`act`] does what a verdict asks beyond
 //!   that, [`record`] writes it down, [`answer`] speaks to the client.
-//! - [`s3`] is the vocabulary of the wire, [`digest`] of digests, [`list`] keeps the lists, [`web`] reaches the services that they
+//! - [`s3`] is the vocabulary of the wire, [`digest`] of digests, [`list`] keeps the lists, [`ask`] asks services instead, [`web`] reaches the services that they
 //!   come from, [`error`] is the one table of
 //!   everything that can fail.
 //!
@@ -18,6 +18,7 @@
 pub mod act;
 pub mod admin;
 pub mod answer;
+pub mod ask;
 pub mod authenticate;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,8 @@
 //! Starting a gate, reloading it, stopping it.
 
-use crate::act::{ReadBacks, read_back};
+use crate::act::{ReadBacks, Rechecks, read_back, recheck};
 use crate::admin;
+use crate::ask::Services;
 use crate::config::settings::Settings;
 use crate::forward::{Origin, RootsError};
 use crate::gate::Gate;
@@ -35,6 +36,9 @@ pub enum StartError {
     /// The certificates of the origin.
     #[error("origin: {0}")]
     Roots(#[from] RootsError),
+    /// The certificates of a service.
+    #[error("services: {0}")]
+    ServiceRoots(RootsError),
     /// A socket.
     #[error("{0}: cannot listen on {1}: {2}")]
     Bind(&'static str, SocketAddr, io::Error),
@@ -62,7 +66,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let lists = spawn_blocking(move || Lists::load(&sources, keeping)).await.map_err(io::Error::other)?;
     let lists = Arc::new(lists.map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
-    let read_backs = ReadBacks::open(&settings.state_dir)?;
+    let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
+    let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
     let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
     let bind = async |key, address| {
@@ -72,7 +77,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
     let admin_settings = settings.admin.clone();
-    let gate = Arc::new(Gate::new(settings, origin, multipart, read_backs, Sinks { metrics, audit, lists }));
+    let gate = Arc::new(Gate::new(settings, origin, multipart, later, services, Sinks { metrics, audit, lists }));
 
     // Before the first client: keys whose object nobody has looked up are shut.
     read_back::resume(&gate)?;
@@ -93,6 +98,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tasks.push(tokio::spawn(listen::serve(gate.clone(), listener, tls.clone(), stop.clone())));
     tasks.push(tokio::spawn(expire(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(refresh(gate.clone(), stop.clone())));
+    tasks.push(tokio::spawn(recheck::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(scrub(gate.clone(), stop)));
     Ok(Running { gate, tls, address, admin_address, stopping, tasks })
 }

@@ -6,12 +6,13 @@
 mod client;
 mod early;
 
-use crate::act::{self, Place, read_back};
+use crate::act::{self, Place, read_back, recheck};
 use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
 use crate::copying;
-use crate::decide::{self, Clear, Subject, Verdict};
+use crate::decide::{self, Clear, OnUnavailable, Subject, Verdict, Why};
+use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
 use crate::gate::Gate;
@@ -32,6 +33,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -193,21 +195,29 @@ impl Upload<'_> {
         let gate = self.gate;
         let Inspected { digests, decoded } = inspected;
         record.inspected(digests);
-        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref())?;
+        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref()).await?;
+        let mut object = digests;
         let mut assembling = None;
         if let Role::Complete(id, xml) = &role {
             let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
             if let Some(whole) = completing.whole {
                 gate.sinks.metrics.complete("chained");
                 record.assembled(whole);
-                finding = finding.and(gate.look_up(&whole));
+                finding = finding.and(gate.look_up(&whole).await);
+                object = whole;
             }
             assembling = Some(completing);
         }
-        match decide::verdict(finding, &self.subject(), &gate.settings.policy) {
+        let undecided = self.on_unavailable(assembling.as_ref());
+        match decide::verdict(finding, &self.subject(), &gate.settings.policy, undecided) {
             Verdict::Forward(clear, why) => {
                 record.decided(&why);
-                match (role, assembling) {
+                let mut queued = None;
+                if let Why::Undecided(_) = why {
+                    let read = decoded.iter().flat_map(|decoded| &decoded.layers);
+                    queued = Some(self.look_up_again(record, iter::once(&object).chain(read)).await?);
+                }
+                let answer = match (role, assembling) {
                     (_, Some(completing)) => self.complete(record, completing, held, clear).await,
                     (Role::Part(part), None) => {
                         let releasing = part.releasing(&digests).await;
@@ -220,7 +230,11 @@ impl Upload<'_> {
                         record.released();
                         Ok(release(held, clear).await?)
                     }
+                };
+                if let (Some(queued), Ok(answer)) = (queued, &answer) {
+                    queued.answered(gate, answer).await;
                 }
+                answer
             }
             Verdict::Reject(why) => {
                 record.decided(&why);
@@ -231,6 +245,30 @@ impl Upload<'_> {
             }
             Verdict::Defer(why) => Err(Failure::Undecidable(why)),
         }
+    }
+
+    /// What to do where nobody can tell. Only whole objects can be found again, and removed; a part waits.
+    fn on_unavailable(&self, assembling: Option<&Completing>) -> OnUnavailable {
+        let is_object = match assembling {
+            Some(completing) => completing.whole.is_some(),
+            None => matches!(self.errand.operation, Operation::PutObject | Operation::PostObject),
+        };
+        if is_object { self.gate.settings.policy.on_unavailable } else { OnUnavailable::Refuse }
+    }
+
+    /// Puts the object into the queue of those that are looked up again.
+    async fn look_up_again(
+        &self,
+        record: &Record,
+        digests: impl Iterator<Item = &Digests>,
+    ) -> Result<recheck::Queued, Failure> {
+        let place = Place::of(&self.parts, self.errand.form_key()).ok_or(Failure::RecheckBroken)?;
+        let (subject, request) = (self.subject(), record.id().to_owned());
+        let job = recheck::Job { place, subject, request, digests: digests.copied().collect() };
+        recheck::enqueue(self.gate, job).await.map_err(|error| {
+            tracing::error!(request = record.id(), "an undecided upload is refused: {error}");
+            Failure::RecheckBroken
+        })
     }
 
     /// Lets a Complete go; of a whole that nobody has hashed, as the setting says. No part of its upload is released until

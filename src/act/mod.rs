@@ -1,11 +1,37 @@
 //! What a verdict does beyond releasing or dropping the hold.
 
+use crate::decide::Why;
+use crate::gate::Gate;
+use serde_json::{Value, json};
+
 mod incident;
 mod own;
 pub mod read_back;
+pub mod recheck;
 mod refusals;
 
 pub use incident::{abort_multipart, remove_committed};
 pub use own::{Place, Source, read_source};
 pub use read_back::ReadBacks;
+pub use recheck::Rechecks;
 pub use refusals::Refusals;
+
+/// An audit line of its own, of an object that was looked up after its request: the request's is written already, or
+/// belongs to a process that is gone.
+fn written_down(gate: &Gate, request: &str, operation: &'static str, outcome: &'static str, why: &Why) {
+    let labels = match why {
+        Why::Listed(labels) => labels.as_slice(),
+        Why::Unlisted | Why::Undecided(_) => &[],
+    };
+    for label in labels {
+        gate.sinks.metrics.matched(&label.list, if outcome == "clean" { "observe" } else { "reject" });
+    }
+    let matched: Vec<Value> = labels.iter().map(|l| json!({ "list": l.list, "category": l.category })).collect();
+    tracing::info!(request, operation, outcome, matched = !labels.is_empty(), "looked up after the request");
+    let line = json!({ "request": request, "operation": operation, "outcome": outcome, "matched": matched });
+    if let Value::Object(line) = line
+        && gate.sinks.audit.append(&line).is_err()
+    {
+        gate.sinks.metrics.audit_failure();
+    }
+}

@@ -6,8 +6,9 @@
 //! lock, where nothing could be removed, or with a customer's key, where nothing could be read.
 
 use super::own::{self, Identity, Place};
+use super::written_down;
 use crate::config::settings::Unverifiable;
-use crate::decide::{self, Subject, Verdict, Why};
+use crate::decide::{self, OnUnavailable, Subject, Verdict};
 use crate::digest::{Digests, Hashing};
 use crate::forward::{AnswerBody, buffered};
 use crate::gate::Gate;
@@ -305,7 +306,7 @@ async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
     let (identity, why) = loop {
         match look(gate, job, identity).await {
             Some((_, Verdict::Forward(_, why))) => {
-                written_down(gate, job, "clean", &why);
+                written_down(gate, &job.request, "ReadBack", "clean", &why);
                 return Some(Found::Clean);
             }
             Some((identity, Verdict::Reject(why))) => break (identity, why),
@@ -323,7 +324,7 @@ async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
             return None;
         }
     }
-    written_down(gate, job, "removed", &why);
+    written_down(gate, &job.request, "ReadBack", "removed", &why);
     Some(Found::Removed)
 }
 
@@ -332,11 +333,11 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<(Identity, 
     let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
     let found = Identity::of(answer.headers());
     let finding = match answer.status().as_u16() {
-        200 => gate.look_up(&hash(gate, answer).await?),
+        200 => gate.look_up(&hash(gate, answer).await?).await,
         404 => decide::Finding::Unlisted,
         _ => return None,
     };
-    Some((found, decide::verdict(finding, &job.subject, &gate.settings.policy)))
+    Some((found, decide::verdict(finding, &job.subject, &gate.settings.policy, OnUnavailable::Refuse)))
 }
 
 /// The digests of an answer's body.
@@ -349,23 +350,4 @@ pub(super) async fn hash(gate: &Gate, answer: Response<AnswerBody>) -> Option<Di
         }
     }
     Some(hashing.finish())
-}
-
-/// An audit line of its own: the request's is written already, or belongs to a process that is gone.
-fn written_down(gate: &Gate, job: &Job, outcome: &'static str, why: &Why) {
-    let labels = match why {
-        Why::Listed(labels) => labels.as_slice(),
-        Why::Unlisted => &[],
-    };
-    for label in labels {
-        gate.sinks.metrics.matched(&label.list, if outcome == "removed" { "reject" } else { "observe" });
-    }
-    let matched: Vec<Value> = labels.iter().map(|l| json!({ "list": l.list, "category": l.category })).collect();
-    tracing::info!(request = job.request, outcome, matched = !labels.is_empty(), "read back");
-    let line = json!({ "request": job.request, "operation": "ReadBack", "outcome": outcome, "matched": matched });
-    if let Value::Object(line) = line
-        && gate.sinks.audit.append(&line).is_err()
-    {
-        gate.sinks.metrics.audit_failure();
-    }
 }

@@ -3,10 +3,11 @@
 use super::read::{Problems, Section};
 use super::settings::{
     Admin, Authentication, Credentials, Encodings, HostHeader, Limits, ListSource, Listen, Log, Login, Mode, Multipart,
-    Origin, Secret, Settings, Source, Tls, Trailers, UnknownCopy, Unverifiable, User,
+    Origin, Protocol, Secret, Service, Settings, Source, Tls, Trailers, UnknownCopy, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
-use crate::decide::{Action, Policy, Rule};
+use crate::decide::{Action, OnUnavailable, Policy, Rule};
+use crate::digest::{Algorithm, Algorithms};
 use crate::list::index::Kind;
 use crate::list::index::compile::SIZE_MIN;
 use crate::list::source::Format;
@@ -55,8 +56,9 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let origin = origin(root.section("origin"));
     let authentication = authentication(root.section("authentication"));
     let list_key = root.path("list_key");
-    let lists = lists(&mut root);
-    let policy = policy(root.section("policy"), &lists);
+    let services = services(&mut root);
+    let lists = lists(&mut root, &services);
+    let policy = policy(root.section("policy"), &lists, &services);
     let encodings = encodings(root.section("encodings"));
     let snowball_inspected = root.word("snowball", &[("refuse", false), ("inspect", true)], &[]).unwrap_or(false);
     let multipart = multipart(root.section("multipart"));
@@ -72,6 +74,9 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     if multipart.unverifiable == Unverifiable::ReadBack && origin.credentials.is_none() {
         root.complain("origin.credentials", "are needed for multipart.unverifiable: read-back");
     }
+    if policy.on_unavailable == OnUnavailable::AllowAndRecheck && origin.credentials.is_none() {
+        root.complain("origin.credentials", "are needed for policy.on_unavailable: allow-and-recheck");
+    }
     root.end();
     Some(Settings {
         listen: listen?,
@@ -81,6 +86,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         authentication,
         list_key,
         lists,
+        services,
         policy,
         encodings,
         snowball_inspected,
@@ -275,30 +281,26 @@ fn user(mut section: Section, mode: Mode, others: &[User]) -> Option<User> {
     Some(User { access_key: access_key?, secret_key, tenant, origin_credentials })
 }
 
-fn lists(root: &mut Section) -> Vec<ListSource> {
+fn lists(root: &mut Section, services: &[Service]) -> Vec<ListSource> {
     let Some(sections) = root.sections("lists").filter(|sections| !sections.is_empty()) else {
-        root.complain("lists", "at least one list is needed");
+        if services.is_empty() {
+            root.complain("lists", "at least one list is needed, or one of services");
+        }
         return Vec::new();
     };
     let mut lists: Vec<ListSource> = Vec::new();
     for section in sections {
-        if let Some(list) = list(section, &lists) {
+        let taken: Vec<&str> =
+            lists.iter().map(|list| &*list.name).chain(services.iter().map(|service| &*service.name)).collect();
+        if let Some(list) = list(section, &taken) {
             lists.push(list);
         }
     }
     lists
 }
 
-fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
-    let name = section.required("name");
-    if let Some(name) = &name {
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
-            section.complain("name", "may hold letters, digits, `.`, `_` and `-` only");
-        }
-        if others.iter().any(|other| other.name == *name) {
-            section.complain("name", "is given to two lists");
-        }
-    }
+fn list(mut section: Section, taken: &[&str]) -> Option<ListSource> {
+    let name = name(&mut section, taken);
     let source = list_source(&mut section);
     let formats: Vec<(&str, Option<Format>)> = std::iter::once(("auto", None))
         .chain(Format::ALL.iter().map(|format| (format.name(), Some(*format))))
@@ -312,11 +314,7 @@ fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
         section.complain("signed_by", "is no minisign public key, such as the second line of minisign.pub");
     }
     let size_min = section.size_or_none("size_min").unwrap_or(SIZE_MIN);
-    let category = section.text("category").unwrap_or_else(|| "house:unspecified".to_owned());
-    let shaped = category.split_once(':').is_some_and(|(scheme, value)| !scheme.is_empty() && !value.is_empty());
-    if !shaped {
-        section.complain("category", format!("`{category}` is not of the form scheme:value, such as house:baseline"));
-    }
+    let category = category(&mut section);
     // A file costs a look; a service is asked, and may count how often.
     let every = if matches!(source, Some(Source::Path(_))) { REFRESH_FILE } else { REFRESH_WEB };
     let refresh = section.duration("refresh").unwrap_or(every);
@@ -338,6 +336,91 @@ fn list(mut section: Section, others: &[ListSource]) -> Option<ListSource> {
         shrink_max_percent,
         growth_max_percent,
     })
+}
+
+/// A name for rules, records, metrics and files.
+fn name(section: &mut Section, taken: &[&str]) -> Option<String> {
+    let name = section.required("name")?;
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        section.complain("name", "may hold letters, digits, `.`, `_` and `-` only");
+    }
+    if taken.contains(&name.as_str()) {
+        section.complain("name", "is given to two lists or services");
+    }
+    Some(name)
+}
+
+fn category(section: &mut Section) -> String {
+    let category = section.text("category").unwrap_or_else(|| "house:unspecified".to_owned());
+    let shaped = category.split_once(':').is_some_and(|(scheme, value)| !scheme.is_empty() && !value.is_empty());
+    if !shaped {
+        section.complain("category", format!("`{category}` is not of the form scheme:value, such as house:baseline"));
+    }
+    category
+}
+
+fn services(root: &mut Section) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    for section in root.sections("services").unwrap_or_default() {
+        let taken: Vec<&str> = services.iter().map(|service| &*service.name).collect();
+        if let Some(service) = service(section, &taken) {
+            services.push(service);
+        }
+    }
+    services
+}
+
+fn service(mut section: Section, taken: &[&str]) -> Option<Service> {
+    let name = name(&mut section, taken);
+    let there = section.has("protocol");
+    let protocol = section.word("protocol", &[("hashcheckserver", Protocol::HashCheckServer)], &[]);
+    if !there {
+        section.complain("protocol", "is needed: hashcheckserver");
+    }
+    let endpoint = section.required("endpoint");
+    if let Some(endpoint) = &endpoint {
+        check_url(&section, "endpoint", endpoint);
+    }
+    let login = section.optional_section("credentials").and_then(login);
+    let ca_file = section.path("ca_file");
+    let mut algorithms = Algorithms::NONE;
+    for text in section.texts("algorithms") {
+        match text.as_str() {
+            "md5" => algorithms = algorithms.with(Algorithm::Md5),
+            "sha1" => algorithms = algorithms.with(Algorithm::Sha1),
+            _ => section.complain("algorithms", format!("`{text}` is none of md5, sha1")),
+        }
+    }
+    if algorithms == Algorithms::NONE {
+        algorithms = algorithms.with(Algorithm::Md5).with(Algorithm::Sha1);
+    }
+    let category = category(&mut section);
+    let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(3));
+    let cache_time = section.duration("cache_time").unwrap_or(Duration::from_secs(600));
+    let cache_entries = section.number("cache_entries").unwrap_or(100_000) as usize;
+    section.end();
+    Some(Service {
+        name: name?,
+        protocol: protocol?,
+        endpoint: endpoint?,
+        login,
+        ca_file,
+        algorithms,
+        category,
+        timeout,
+        cache_time,
+        cache_entries,
+    })
+}
+
+/// What is listed must not travel in the clear.
+fn check_url(section: &Section, key: &str, text: &str) {
+    let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+    match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
+        Some(("https", _) | ("http", "127.0.0.1" | "localhost" | "[::1]")) => {}
+        Some(("http", _)) => section.complain(key, "what is listed must not travel in the clear: use https://"),
+        _ => section.complain(key, format!("`{text}` is no https:// address")),
+    }
 }
 
 fn percent(section: &mut Section, key: &'static str, max: u32) -> Option<u32> {
@@ -374,13 +457,7 @@ fn list_source(section: &mut Section) -> Option<Source> {
             Some(Source::S3 { url, region, credentials: credentials?, ca_file })
         }
         "https" | "http" => {
-            let host = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-            let local = host.as_deref().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"));
-            if host.is_none() {
-                section.complain("source", format!("`{text}` is no address"));
-            } else if scheme == "http" && !local {
-                section.complain("source", "what is listed must not travel in the clear: use https://");
-            }
+            check_url(section, "source", &text);
             let login = section.optional_section("credentials").and_then(login);
             Some(Source::Web { url: text, login, ca_file })
         }
@@ -409,16 +486,18 @@ fn login(mut section: Section) -> Option<Login> {
     login
 }
 
-fn policy(mut section: Section, lists: &[ListSource]) -> Policy {
+fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> Policy {
     let on_match = section.word("on_match", ACTIONS, &["quarantine"]).unwrap_or(Action::Reject);
-    section.word("on_unavailable", &[("refuse", ())], &["quarantine", "allow-and-recheck"]);
+    let words = [("refuse", OnUnavailable::Refuse), ("allow-and-recheck", OnUnavailable::AllowAndRecheck)];
+    let on_unavailable = section.word("on_unavailable", &words, &["quarantine"]).unwrap_or(OnUnavailable::Refuse);
     let mut rules = Vec::new();
     for mut rule in section.sections("rules").unwrap_or_default() {
         let mut pattern = |key| rule.text(key).unwrap_or_else(|| "*".to_owned());
         let (list, category, bucket, tenant) =
             (pattern("list"), pattern("category"), pattern("bucket"), pattern("tenant"));
-        if !list.contains('*') && lists.iter().all(|known| known.name != list) {
-            rule.complain("list", format!("there is no list `{list}`"));
+        let mut known = lists.iter().map(|list| &list.name).chain(services.iter().map(|service| &service.name));
+        if !list.contains('*') && known.all(|known| *known != list) {
+            rule.complain("list", format!("there is no list or service `{list}`"));
         }
         let there = rule.has("action");
         let action = rule.word("action", ACTIONS, &["quarantine"]);
@@ -429,7 +508,7 @@ fn policy(mut section: Section, lists: &[ListSource]) -> Policy {
         rules.extend(action.map(|action| Rule { list, category, bucket, tenant, action }));
     }
     section.end();
-    Policy { rules, on_match }
+    Policy { rules, on_match, on_unavailable }
 }
 
 fn encodings(mut section: Section) -> Encodings {

@@ -1,6 +1,7 @@
 //! The configuration as it is meant: no options are left open, every default is filled in, every rule holds.
 
 use crate::decide::Policy;
+use crate::digest::Algorithms;
 use crate::list::index::Kind;
 use crate::list::index::compile::SIZE_MIN;
 use crate::list::source::Format;
@@ -26,8 +27,10 @@ pub struct Settings {
     pub authentication: Authentication,
     /// The key file of sealed indexes.
     pub list_key: Option<PathBuf>,
-    /// The lists, in the order of the file; never empty.
+    /// The lists, in the order of the file; never empty where there is no service.
     pub lists: Vec<ListSource>,
+    /// Services that are asked about digests.
+    pub services: Vec<Service>,
     /// What is done about a match.
     pub policy: Policy,
     /// Payloads that are compressed.
@@ -259,6 +262,38 @@ pub enum Login {
     },
     /// RFC 6750.
     Bearer(Secret),
+}
+
+/// One of `services:`
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name in rules, records and metrics.
+    pub name: String,
+    /// What is spoken with it.
+    pub protocol: Protocol,
+    /// Its address, to which the protocol adds.
+    pub endpoint: String,
+    /// What it asks for.
+    pub login: Option<Login>,
+    /// PEM file with the certificates that its own may be signed by; `None` takes the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Which digests it is asked about.
+    pub algorithms: Algorithms,
+    /// The category of what it says yes to, where it does not name one.
+    pub category: String,
+    /// For all that is asked about one payload.
+    pub timeout: Duration,
+    /// How long an answer counts.
+    pub cache_time: Duration,
+    /// How many answers are kept.
+    pub cache_entries: usize,
+}
+
+/// `services[].protocol:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// EOKM's.
+    HashCheckServer,
 }
 
 /// `multipart:`

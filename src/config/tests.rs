@@ -38,7 +38,7 @@ lists:
   - { name: 'a b', source: x, category: baseline, refresh: 5, shrink_max: 20 }
   - { source: 'http://x/y', kind: known-good, formt: text }
   - { name: c, source: 's3://bucket', signed_by: x, growth_max: half }
-policy: { on_match: quarantine, on_unavailable: allow-and-recheck, rules: [ { list: other } ] }
+policy: { on_match: quarantine, on_unavailable: quarantine, rules: [ { list: other } ] }
 multipart: { unverifiable: readback }
 limits: { idle_timeout: soon, drain: 0 }
 quarantine: { bucket: q }
@@ -65,8 +65,8 @@ extra: 1
         "lists[2].growth_max: `half` is no share",
         "lists[1].formt: is unknown; did you mean `format`?",
         "policy.on_match: `quarantine` is not supported",
-        "policy.on_unavailable: `allow-and-recheck` is not supported",
-        "policy.rules[0].list: there is no list `other`",
+        "policy.on_unavailable: `quarantine` is not supported",
+        "policy.rules[0].list: there is no list or service `other`",
         "policy.rules[0].action: is needed",
         "multipart.unverifiable: `readback`",
         "limits.idle_timeout: `soon`",

@@ -53,6 +53,17 @@ pub enum Undecidable {
     DigestMissing,
     /// The answer stands on a page of an index that is damaged.
     ListDamaged,
+    /// A service that has to be asked does not answer.
+    ServiceAway,
+}
+
+/// What to do about what cannot be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnavailable {
+    /// Refuse it, and ask the client to come again.
+    Refuse,
+    /// Let it pass, look it up again until it is decided, and remove it where it is listed. A waiver of the first promise.
+    AllowAndRecheck,
 }
 
 /// What to do about a match.
@@ -71,6 +82,8 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Where no rule fits.
     pub on_match: Action,
+    /// Where nobody can tell.
+    pub on_unavailable: OnUnavailable,
 }
 
 /// One rule. Each pattern may hold `*`, which stands for any run of characters.
@@ -115,6 +128,8 @@ pub enum Why {
     Unlisted,
     /// On these lists, with the action that the rules gave.
     Listed(Vec<Label>),
+    /// Nobody knows; it is looked up again.
+    Undecided(Undecidable),
 }
 
 /// The proof that a payload was decided to go on. Only [`verdict`] makes one, it is used up by releasing one hold.
@@ -122,10 +137,13 @@ pub enum Why {
 pub struct Clear(());
 
 /// Decides. A list that is unknown, old or unreadable is never the same as "not listed".
-pub fn verdict(finding: Finding, subject: &Subject, policy: &Policy) -> Verdict {
+pub fn verdict(finding: Finding, subject: &Subject, policy: &Policy, on_unavailable: OnUnavailable) -> Verdict {
     match finding {
         Finding::Unlisted => Verdict::Forward(Clear(()), Why::Unlisted),
-        Finding::Undecidable(why) => Verdict::Defer(why),
+        Finding::Undecidable(why) => match on_unavailable {
+            OnUnavailable::Refuse => Verdict::Defer(why),
+            OnUnavailable::AllowAndRecheck => Verdict::Forward(Clear(()), Why::Undecided(why)),
+        },
         Finding::Listed(labels) => match strictest(&labels, subject, policy) {
             Action::Reject => Verdict::Reject(Why::Listed(labels)),
             Action::Observe => Verdict::Forward(Clear(()), Why::Listed(labels)),
@@ -257,8 +275,9 @@ mod tests {
             ("no tenant, pattern", sample(), vec!["b"], None, vec![rule("*", "*", "*", "**", Observe)], Reject, Reject),
         ];
         for (name, labels, buckets, tenant, rules, on_match, expected) in table {
-            let policy = Policy { rules, on_match };
-            let verdict = verdict(Finding::Listed(labels.clone()), &subject(&buckets, tenant), &policy);
+            let policy = Policy { rules, on_match, on_unavailable: OnUnavailable::Refuse };
+            let subject = subject(&buckets, tenant);
+            let verdict = verdict(Finding::Listed(labels.clone()), &subject, &policy, OnUnavailable::Refuse);
             match (expected, verdict) {
                 (Reject, Verdict::Reject(Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
                 (Observe, Verdict::Forward(_, Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
@@ -278,19 +297,28 @@ mod tests {
             (vec![label("other", "icse:baseline"), fresh.clone()], vec![], true),
             (vec![label("other", "icse:baseline"), fresh], observe_new, true),
         ] {
-            let policy = Policy { rules, on_match: Action::Reject };
-            let verdict = verdict(Finding::Listed(labels.clone()), &subject(&["b"], None), &policy);
+            let policy = Policy { rules, on_match: Action::Reject, on_unavailable: OnUnavailable::Refuse };
+            let subject = subject(&["b"], None);
+            let verdict = verdict(Finding::Listed(labels.clone()), &subject, &policy, OnUnavailable::Refuse);
             assert_eq!(matches!(verdict, Verdict::Reject(_)), rejected, "{labels:?}");
         }
     }
 
     #[test]
-    fn unlisted_goes_on_and_undecidable_never_does() {
-        let policy = Policy { rules: vec![rule("*", "*", "*", "*", Action::Observe)], on_match: Action::Observe };
+    fn unlisted_goes_on_and_undecidable_only_where_it_is_said_to() {
+        use OnUnavailable::{AllowAndRecheck, Refuse};
+        let rules = vec![rule("*", "*", "*", "*", Action::Observe)];
+        let policy = Policy { rules, on_match: Action::Observe, on_unavailable: Refuse };
         let subject = subject(&["b"], None);
-        assert!(matches!(verdict(Finding::Unlisted, &subject, &policy), Verdict::Forward(_, Why::Unlisted)));
-        for why in [Undecidable::ListTooOld, Undecidable::DigestMissing, Undecidable::ListDamaged] {
-            assert_eq!(verdict(Finding::Undecidable(why), &subject, &policy), Verdict::Defer(why));
+        for unavailable in [Refuse, AllowAndRecheck] {
+            let verdict = verdict(Finding::Unlisted, &subject, &policy, unavailable);
+            assert!(matches!(verdict, Verdict::Forward(_, Why::Unlisted)));
+        }
+        use Undecidable::{DigestMissing, ListDamaged, ListTooOld, ServiceAway};
+        for why in [ListTooOld, DigestMissing, ListDamaged, ServiceAway] {
+            let decide = |unavailable| verdict(Finding::Undecidable(why), &subject, &policy, unavailable);
+            assert_eq!(decide(Refuse), Verdict::Defer(why));
+            assert!(matches!(decide(AllowAndRecheck), Verdict::Forward(_, Why::Undecided(seen)) if seen == why));
         }
     }
 

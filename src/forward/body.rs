@@ -28,6 +28,17 @@ pub enum RequestBody {
     Held(mpsc::Receiver<Piece>),
 }
 
+impl RequestBody {
+    /// The same body once more; `None` where it is not at hand.
+    pub(super) fn again(&self) -> Option<RequestBody> {
+        match self {
+            RequestBody::Empty => Some(RequestBody::Empty),
+            RequestBody::Whole(pieces) => Some(RequestBody::Whole(pieces.clone())),
+            RequestBody::Held(_) => None,
+        }
+    }
+}
+
 /// What goes through the channel of a held body.
 #[derive(Debug)]
 pub enum Piece {

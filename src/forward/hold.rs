@@ -4,7 +4,7 @@ use super::WINDOW;
 use super::body::{AnswerBody, Piece, RequestBody, buffered};
 use super::connect::AbortSwitch;
 use super::head::OriginHead;
-use super::origin::{Connection, Lease, Origin, OriginError};
+use super::origin::{Lease, Origin, OriginError};
 use crate::decide::Clear;
 use crate::s3::chunked::Segment;
 use bytes::Bytes;
@@ -226,9 +226,7 @@ pub async fn release(held: Held, _clear: Clear) -> Result<Response<AnswerBody>, 
     let Held { origin, head, stream, mut kept, .. } = held;
     let limit = origin.limits().answer_timeout;
     let Some(stream) = stream else {
-        let connection: Connection = origin.connection().await?;
-        let request = head.request(RequestBody::Whole(kept));
-        return origin.exchange(connection, request).await;
+        return origin.send(head.request(RequestBody::Whole(kept))).await;
     };
     let Stream { pieces, mut answer, lease, mut abort } = stream;
     // Decided: from here on nothing has to be kept from the origin, and its answer may come at any moment.

@@ -108,26 +108,25 @@ impl Origin {
 
     /// Sends a request that carries nothing to inspect, and gives the answer when its head is there.
     ///
-    /// A kept connection may have been closed by the origin at this very moment; a request that may be repeated is then
-    /// sent once more over a new one.
+    /// A kept connection may have been closed by the origin at this very moment; a request that is idempotent (RFC 9110,
+    /// section 9.2.2), and whose body is at hand, is then sent once more over a new one. The client would do the same.
     pub async fn send(self: &Arc<Self>, request: Request<RequestBody>) -> Result<Response<AnswerBody>, OriginError> {
         let (parts, body) = request.into_parts();
-        let repeatable = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let connection = self.connection().await?;
-        if repeatable && connection.reused && matches!(body, RequestBody::Empty) {
-            let again = Request::from_parts(parts.clone(), RequestBody::Empty);
-            return match self.exchange(connection, Request::from_parts(parts, body)).await {
-                Err(OriginError::Broken(_)) => {
-                    let fresh = self.open().await?;
-                    self.exchange(fresh, again).await
-                }
-                answer => answer,
-            };
+        let idempotent =
+            matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+        let again = body.again().filter(|_| idempotent && connection.reused);
+        let again = again.map(|body| Request::from_parts(parts.clone(), body));
+        match (self.exchange(connection, Request::from_parts(parts, body)).await, again) {
+            (Err(OriginError::Broken(_)), Some(again)) => {
+                let fresh = self.open().await?;
+                self.exchange(fresh, again).await
+            }
+            (answer, _) => answer,
         }
-        self.exchange(connection, Request::from_parts(parts, body)).await
     }
 
-    pub(super) async fn exchange(
+    async fn exchange(
         self: &Arc<Self>,
         mut connection: Connection,
         request: Request<RequestBody>,

@@ -52,6 +52,13 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     ),
     ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
     ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),
+    ("hashgate_recheck_queue", &[], "Uploads that were let through undecided and are not decided yet."),
+    (
+        "hashgate_service_answers_total",
+        &["service", "result"],
+        "What a service that is asked about digests said: listed, unlisted, cached (an earlier answer), failed, or circuit_open (not asked for a while).",
+    ),
+    ("hashgate_service_seconds", &["service"], "Time that a service took to answer, or to fail."),
     ("hashgate_audit_failures_total", &[], "Audit lines that could not be written."),
     (
         "hashgate_connection_errors_total",
@@ -115,6 +122,9 @@ struct Inner {
     list_read: GaugeVec,
     list_failed: IntGaugeVec,
     list_wrong_sizes: IntCounterVec,
+    recheck_queue: IntGauge,
+    service_answers: IntCounterVec,
+    service_seconds: HistogramVec,
     list_on_probation: IntGaugeVec,
     list_vetoed: IntCounterVec,
     list_bad_pages: IntGaugeVec,
@@ -170,13 +180,16 @@ impl Metrics {
             list_read: make.times("hashgate_list_read_timestamp_seconds")?,
             list_failed: make.gauges("hashgate_list_failed")?,
             list_wrong_sizes: make.counters("hashgate_list_wrong_size_total")?,
+            recheck_queue: make.gauges("hashgate_recheck_queue")?.with_label_values::<&str>(&[]),
+            service_answers: make.counters("hashgate_service_answers_total")?,
+            service_seconds: make.histogram("hashgate_service_seconds")?,
             list_on_probation: make.gauges("hashgate_list_on_probation")?,
             list_vetoed: make.counters("hashgate_list_vetoed_total")?,
             list_bad_pages: make.gauges("hashgate_list_bad_pages")?,
             registry: registry.clone(),
         };
         // Alerts on these need a 0 to rise from.
-        for setting in ["observe", "probation", "multipart_read_back", "multipart_unverifiable"] {
+        for setting in ["observe", "on_unavailable", "probation", "multipart_read_back", "multipart_unverifiable"] {
             inner.waived.with_label_values(&[setting]);
         }
         for way in ["chained", "spooled", "unknown"] {
@@ -302,6 +315,21 @@ impl Metrics {
 
     pub(super) fn early_commit(&self) {
         self.0.early_commits.inc();
+    }
+
+    /// What came of asking a service.
+    pub(crate) fn asked(&self, service: &str, result: &'static str) {
+        self.0.service_answers.with_label_values(&[service, result]).inc();
+    }
+
+    /// How long a service took.
+    pub(crate) fn asked_for(&self, service: &str, elapsed: Duration) {
+        self.0.service_seconds.with_label_values(&[service]).observe(elapsed.as_secs_f64());
+    }
+
+    /// Sets what waits to be looked up again.
+    pub fn rechecks(&self, waiting: usize) {
+        self.0.recheck_queue.set(waiting as i64);
     }
 
     pub(crate) fn audit_failure(&self) {

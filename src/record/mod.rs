@@ -100,6 +100,7 @@ pub struct Record {
     digests: Option<Digests>,
     payload: u64,
     labels: Vec<Label>,
+    undecided: bool,
     released: bool,
     answered: u64,
     end: Option<End>,
@@ -130,6 +131,7 @@ impl Record {
             digests: None,
             payload: 0,
             labels: Vec::new(),
+            undecided: false,
             released: false,
             answered: 0,
             end: None,
@@ -174,8 +176,10 @@ impl Record {
 
     /// What was decided, and why.
     pub fn decided(&mut self, why: &Why) {
-        if let Why::Listed(labels) = why {
-            self.labels.clone_from(labels);
+        match why {
+            Why::Unlisted => {}
+            Why::Listed(labels) => self.labels.clone_from(labels),
+            Why::Undecided(_) => self.undecided = true,
         }
     }
 
@@ -185,6 +189,9 @@ impl Record {
         if !self.labels.is_empty() {
             let all_new = self.labels.iter().all(|label| label.on_probation);
             self.sinks.metrics.waived(if all_new { "probation" } else { "observe" });
+        }
+        if self.undecided {
+            self.sinks.metrics.waived("on_unavailable");
         }
     }
 
@@ -221,6 +228,7 @@ impl Record {
         if let Some(detail) = failure.detail() {
             tracing::warn!(request = self.id, reason = failure.label(), "{detail}");
         }
+        self.undecided |= matches!(failure, Failure::Undecidable(_));
         self.end = Some(End { outcome: failure.outcome(), reason: Some(failure.label()), status });
     }
 
@@ -301,8 +309,9 @@ impl Record {
         put("tenant", json!(self.tenant));
         put("framing", json!(self.framing));
         put("payload_bytes", json!(self.payload));
-        // The digest of a listed payload is a listed digest.
-        put("sha256", json!(self.digests.filter(|_| !listed).map(|d| hex::encode(d.sha256))));
+        // The digest of a listed payload is a listed digest, and that of an undecided one may be.
+        put("undecided", json!(self.undecided.then_some(true)));
+        put("sha256", json!(self.digests.filter(|_| !listed && !self.undecided).map(|d| hex::encode(d.sha256))));
         put(
             "matched",
             json!(listed.then_some(&self.labels).map(|labels| {

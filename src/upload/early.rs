@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use crate::act::{self, Place};
-use crate::decide::{self, Subject, Verdict, Why};
+use crate::decide::{self, OnUnavailable, Subject, Verdict, Why};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Interrupted, buffered};
 use crate::gate::Gate;
@@ -72,7 +72,8 @@ async fn early_commit(
     client.body = None;
     let Inspected { digests, decoded } = inspected?;
     record.inspected(digests);
-    match decide::verdict(gate.look_up_as_read(&digests, decoded.as_ref())?, &subject, &gate.settings.policy) {
+    let finding = gate.look_up_as_read(&digests, decoded.as_ref()).await?;
+    match decide::verdict(finding, &subject, &gate.settings.policy, OnUnavailable::Refuse) {
         Verdict::Reject(why @ Why::Listed(_)) => {
             record.decided(&why);
             act::remove_committed(gate, place, answer).await;

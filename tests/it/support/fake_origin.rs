@@ -6,6 +6,18 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+type Make = dyn Fn(&Exchange) -> Vec<u8> + Send + Sync;
+
+/// Makes the bytes of an answer.
+#[derive(Clone)]
+pub(crate) struct Answering(pub(crate) Arc<Make>);
+
+impl std::fmt::Debug for Answering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answering")
+    }
+}
+
 /// What the origin does next.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -15,6 +27,8 @@ pub(crate) enum Step {
     ReadAll,
     /// Sends these bytes.
     Send(Vec<u8>),
+    /// Sends what it makes of the request, as far as it was read.
+    Answer(Answering),
     /// Reads no more, and holds the connection.
     Stall,
     /// Closes the connection.
@@ -212,10 +226,11 @@ impl Serving {
                 let done = match step {
                     Step::ReadBody(n) => self.read_body(&mut early, &end_of, n).await,
                     Step::ReadAll => self.read_body(&mut early, &end_of, usize::MAX).await,
-                    Step::Send(bytes) => match self.io.write_all(&bytes).await.and(self.io.flush().await) {
-                        Ok(()) => Ok(()),
-                        Err(_) => Err(End::Reset),
-                    },
+                    Step::Send(bytes) => self.send(&bytes).await,
+                    Step::Answer(answering) => {
+                        let asked = self.log.with(|c| c.exchanges.last().expect("one is open").clone());
+                        self.send(&(answering.0)(&asked)).await
+                    }
                     Step::Stall => std::future::pending().await,
                     Step::Close => Err(End::Ours),
                     Step::Reset => {
@@ -231,6 +246,13 @@ impl Serving {
             if let Err(end) = self.read_body(&mut early, &end_of, usize::MAX).await {
                 return self.log.with(|c| c.end = end);
             }
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), End> {
+        match self.io.write_all(bytes).await.and(self.io.flush().await) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(End::Reset),
         }
     }
 

@@ -1,0 +1,271 @@
+//! `policy.on_unavailable: allow-and-recheck`: what nobody could decide was let through, is looked up again until it is
+//! decided, and removed where it turns out to be listed.
+//!
+//! The queue is a folder with one file for each upload, written and synced before its end is released: neither a restart
+//! nor a full memory forgets one. A file holds digests that may turn out to be listed; only the gate's user can read it.
+
+use super::own::{self, Identity, Place};
+use super::read_back::hash;
+use crate::decide::{self, Finding, OnUnavailable, Subject, Verdict, Why};
+use crate::digest::Digests;
+use crate::forward::AnswerBody;
+use crate::gate::Gate;
+use http::{Method, Response};
+use serde_json::{Value, json};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+const FOLDER: &str = "recheck";
+
+/// Between two rounds through the queue.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Uploads in the queue; further ones are refused.
+const QUEUE_MAX: usize = 100_000;
+
+/// The queue.
+pub struct Rechecks {
+    dir: PathBuf,
+    waiting: AtomicUsize,
+}
+
+/// An upload that was let through undecided.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Where it is.
+    pub place: Place,
+    /// For the rules.
+    pub subject: Subject,
+    /// Our id for the request.
+    pub request: String,
+    /// The object's own digests, and then those of what its readers get.
+    pub digests: Vec<Digests>,
+}
+
+/// A job in the queue. Its upload may be released; the answer says which object it became.
+pub struct Queued {
+    file: PathBuf,
+    job: Job,
+}
+
+impl Rechecks {
+    /// Opens the folder below the state folder, and makes it where it is not there.
+    ///
+    /// # Errors
+    /// The system's, with the path in question.
+    pub fn open(state_dir: &Path) -> io::Result<Rechecks> {
+        let dir = state_dir.join(FOLDER);
+        let open = || {
+            fs::create_dir_all(&dir)?;
+            Ok(fs::read_dir(&dir)?.count())
+        };
+        let waiting =
+            open().map_err(|error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+        Ok(Rechecks { dir, waiting: AtomicUsize::new(waiting) })
+    }
+
+    /// Uploads that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn finish(&self, file: &Path) {
+        match fs::remove_file(file) {
+            Ok(()) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!("{}: {error}", file.display()),
+        }
+    }
+}
+
+/// Puts a job into the queue; it is on the disk when this returns.
+///
+/// # Errors
+/// The system's; the queue is full.
+pub async fn enqueue(gate: &Arc<Gate>, job: Job) -> io::Result<Queued> {
+    let queue = &gate.rechecks;
+    if queue.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE_MAX {
+        queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        return Err(io::Error::other("the queue of rechecks is full"));
+    }
+    let file = queue.dir.join(format!("{}.json", job.request));
+    let queued = Queued { file, job };
+    let write = queued.write(None);
+    let written = spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    if written.is_err() {
+        queue.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+    written.map(|()| queued)
+}
+
+impl Queued {
+    /// The origin has answered: what it stored can be told from what comes under the key later.
+    pub async fn answered(self, gate: &Gate, answer: &Response<AnswerBody>) {
+        if answer.status().is_client_error() {
+            // What it refuses it does not have.
+            return gate.rechecks.finish(&self.file);
+        }
+        if answer.status().is_success() {
+            let write = self.write(Some(Identity::of(answer.headers())));
+            // Without it the object is read before it is removed.
+            if let Ok(Err(error)) = spawn_blocking(write).await {
+                tracing::warn!("{}: {error}", self.file.display());
+            }
+        }
+    }
+
+    fn write(&self, identity: Option<Identity>) -> impl FnOnce() -> io::Result<()> + use<> {
+        let identity = identity.unwrap_or_default();
+        let digests = |digests: &Digests| {
+            let hex = |bytes: Option<&[u8]>| bytes.map(hex::encode);
+            json!({
+                "length": digests.length, "sha256": hex(Some(&digests.sha256)),
+                "sha1": hex(digests.sha1.as_ref().map(|sha1| sha1.as_slice())),
+                "md5": hex(digests.md5.as_ref().map(|md5| md5.as_slice())),
+            })
+        };
+        let text = json!({
+            "host": self.job.place.host, "path": self.job.place.path,
+            "buckets": self.job.subject.buckets, "tenant": self.job.subject.tenant,
+            "request": self.job.request, "version": identity.version, "etag": identity.etag,
+            "digests": self.job.digests.iter().map(digests).collect::<Vec<_>>(),
+        });
+        let (file, text) = (self.file.clone(), text.to_string());
+        move || {
+            let new = file.with_extension("new");
+            let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            written.write_all(text.as_bytes())?;
+            written.sync_all()?;
+            fs::rename(&new, &file)
+        }
+    }
+}
+
+fn read(text: &[u8]) -> Option<(Job, Identity)> {
+    let value: Value = serde_json::from_slice(text).ok()?;
+    let word = |key: &str| value[key].as_str().map(str::to_owned);
+    let digests = |value: &Value| {
+        let bytes = |key: &str| value[key].as_str().and_then(|text| hex::decode(text).ok());
+        Some(Digests {
+            md5: bytes("md5").and_then(|md5| md5.try_into().ok()),
+            sha1: bytes("sha1").and_then(|sha1| sha1.try_into().ok()),
+            sha256: bytes("sha256")?.try_into().ok()?,
+            length: value["length"].as_u64()?,
+        })
+    };
+    let buckets = value["buckets"].as_array()?.iter().map(|bucket| bucket.as_str().map(str::to_owned));
+    let job = Job {
+        place: Place { host: word("host")?, path: word("path")? },
+        subject: Subject { buckets: buckets.collect::<Option<_>>()?, tenant: word("tenant") },
+        request: word("request")?,
+        digests: value["digests"].as_array()?.iter().map(digests).collect::<Option<Vec<_>>>()?,
+    };
+    (!job.digests.is_empty()).then_some((job, Identity { version: word("version"), etag: word("etag") }))
+}
+
+/// Goes through the queue again and again, until the gate ends.
+pub async fn run(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        if gate.rechecks.waiting() == 0 {
+            continue;
+        }
+        tokio::select! {
+            () = round(&gate) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn round(gate: &Gate) {
+    let files = match fs::read_dir(&gate.rechecks.dir) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()),
+        Err(error) => return tracing::error!("{}: {error}", gate.rechecks.dir.display()),
+    };
+    for file in files.filter(|file| file.extension().is_some_and(|end| end == "json")) {
+        let Some((job, identity)) = fs::read(&file).ok().and_then(|text| read(&text)) else {
+            tracing::error!("{}: cannot be read; an object that nobody has looked up may be there", file.display());
+            continue;
+        };
+        match look_again(gate, &job, &identity).await {
+            Ok(()) => {
+                gate.rechecks.finish(&file);
+            }
+            // Nobody answers yet; the others would not be decided either.
+            Err(NotYet::Undecided) => return,
+            Err(NotYet::NotRemoved) => {
+                tracing::error!(request = job.request, "a listed object cannot be removed yet");
+            }
+        }
+    }
+}
+
+enum NotYet {
+    Undecided,
+    NotRemoved,
+}
+
+/// Looks one upload up again, and removes it where it is listed.
+async fn look_again(gate: &Gate, job: &Job, identity: &Identity) -> Result<(), NotYet> {
+    let mut finding = Finding::Unlisted;
+    for digests in &job.digests {
+        finding = finding.and(gate.look_up(digests).await);
+    }
+    match decide::verdict(finding, &job.subject, &gate.settings.policy, OnUnavailable::Refuse) {
+        Verdict::Defer(_) => Err(NotYet::Undecided),
+        Verdict::Forward(_, why) => {
+            super::written_down(gate, &job.request, "Recheck", "clean", &why);
+            Ok(())
+        }
+        Verdict::Reject(why @ Why::Listed(_)) => {
+            let gone = remove(gate, job, identity).await.ok_or(NotYet::NotRemoved)?;
+            super::written_down(gate, &job.request, "Recheck", gone, &why);
+            Ok(())
+        }
+        Verdict::Reject(_) => Err(NotYet::Undecided),
+    }
+}
+
+/// Removes that very object. `None` where that could not be done yet.
+async fn remove(gate: &Gate, job: &Job, identity: &Identity) -> Option<&'static str> {
+    let read;
+    let identity = if *identity == Identity::default() {
+        // Nobody knows which object it became: the one that has these bytes.
+        let answer = own::call(gate, &job.place, Method::GET, "", None).await?;
+        if answer.status() == 404 {
+            return Some("gone");
+        }
+        read = Identity::of(answer.headers());
+        if !answer.status().is_success() {
+            return None;
+        }
+        if hash(gate, answer).await?.sha256 != job.digests[0].sha256 {
+            return Some("gone");
+        }
+        &read
+    } else {
+        if identity.version.is_none() {
+            // Without versions another object may have taken its place.
+            let answer = own::call(gate, &job.place, Method::HEAD, "", None).await?;
+            if answer.status() == 404
+                || answer.status().is_success() && Identity::of(answer.headers()).etag != identity.etag
+            {
+                return Some("gone");
+            }
+        }
+        identity
+    };
+    own::remove(gate, &job.place, identity).await.then_some("removed")
+}

@@ -1,0 +1,67 @@
+//! The protocol of EOKM's HashCheckServer, as its two public clients speak it (AbuseIO SCART, `scartHASHcheck.php`;
+//! Shimmie2, `ext/eokm`): `POST {endpoint}/{md5|sha1}` with HTTP Basic, one digest in hexadecimal as the body, and `true`
+//! or `false` as the answer.
+//!
+//! Unlike those, everything that is not one of the two words is a failure, never a "no".
+
+use crate::config::settings::{Login, Service};
+use crate::digest::{Algorithm, Digest};
+use crate::web::{Web, WebError};
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Request};
+use http_body_util::Full;
+use std::time::Duration;
+
+/// The answer is one word.
+const ANSWER_MAX: usize = 1024;
+
+pub(super) struct HashCheckServer {
+    web: Web,
+    endpoint: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl HashCheckServer {
+    pub(super) fn new(web: Web, service: &Service) -> HashCheckServer {
+        let text = match &service.login {
+            Some(Login::Basic { username, password }) => {
+                format!("Basic {}", BASE64.encode(format!("{username}:{}", password.expose())))
+            }
+            Some(Login::Bearer(token)) => format!("Bearer {}", token.expose()),
+            None => String::new(),
+        };
+        // A credential that fits into no header is answered with 401 by the service.
+        let authorization = HeaderValue::try_from(text).ok().filter(|value| !value.is_empty()).map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        HashCheckServer { web, endpoint: service.endpoint.trim_end_matches('/').to_owned(), authorization }
+    }
+
+    /// Whether the service has this digest.
+    pub(super) async fn has(&self, digest: &Digest, limit: Duration) -> Result<bool, WebError> {
+        let format = match digest.algorithm() {
+            Algorithm::Md5 => "md5",
+            Algorithm::Sha1 => "sha1",
+            Algorithm::Sha256 => return Err(WebError::Answer("the protocol knows md5 and sha1 only".into())),
+        };
+        let mut request = Request::post(format!("{}/{format}", self.endpoint))
+            .header(USER_AGENT, concat!("hashgate/", env!("CARGO_PKG_VERSION")))
+            .header(CONTENT_TYPE, "text/plain")
+            .body(Full::new(Bytes::from(digest.to_hex())))
+            .map_err(|error| WebError::Answer(error.to_string()))?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        let answer = self.web.call(request, limit, ANSWER_MAX).await?;
+        match (answer.status().as_u16(), answer.body().trim_ascii()) {
+            (200, b"true") => Ok(true),
+            (200, b"false") => Ok(false),
+            // What it says instead may repeat the digest.
+            (200, _) => Err(WebError::Answer("it is neither true nor false".into())),
+            (status, _) => Err(WebError::Status { status }),
+        }
+    }
+}
