@@ -1,6 +1,6 @@
 //! What every request shares.
 
-use crate::act::{ReadBacks, Rechecks, Refusals};
+use crate::act::{Floods, ReadBacks, Rechecks, Refusals};
 use crate::ask::Services;
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
@@ -9,6 +9,7 @@ use crate::digest::{Algorithms, Digests};
 use crate::error::Failure;
 use crate::forward::{Origin, Resigning};
 use crate::inspect::Decoded;
+use crate::list::{Decision, Decisions};
 use crate::multipart::Multipart;
 use crate::record::Sinks;
 use crate::route::Rules;
@@ -39,6 +40,10 @@ pub struct Gate {
     pub rechecks: Rechecks,
     /// Services that are asked about digests.
     pub services: Services,
+    /// What operators have decided about entries.
+    pub decisions: Decisions,
+    /// Entries that hit too much.
+    pub floods: Floods,
 }
 
 impl Gate {
@@ -49,6 +54,7 @@ impl Gate {
         multipart: Arc<Multipart>,
         later: (ReadBacks, Rechecks),
         services: Services,
+        decisions: Decisions,
         sinks: Sinks,
     ) -> Gate {
         let (read_backs, rechecks) = later;
@@ -62,6 +68,8 @@ impl Gate {
             read_backs,
             rechecks,
             services,
+            decisions,
+            floods: Floods::new(settings.flood),
             sinks,
             settings,
         }
@@ -79,10 +87,19 @@ impl Gate {
 
     /// What today's lists say of a payload, and where they say nothing, the services.
     pub async fn look_up(&self, digests: &Digests) -> Finding {
-        match self.sinks.lists.look_up(digests) {
-            listed @ Finding::Listed(_) => listed,
-            finding => finding.and(self.services.look_up(digests).await),
+        let mut finding = self.sinks.lists.look_up(digests);
+        if !matches!(finding, Finding::Listed(_)) {
+            finding = finding.and(self.services.look_up(digests).await);
         }
+        if let Finding::Listed(labels) = &mut finding {
+            let mark = self.decisions.mark(digests);
+            if self.decisions.of(&mark) == Some(Decision::Veto) {
+                self.sinks.metrics.vetoed();
+                return Finding::Unlisted;
+            }
+            labels.iter_mut().for_each(|label| label.payload = mark);
+        }
+        finding
     }
 
     /// The same of a payload as it was sent, and as its readers get it.

@@ -6,7 +6,8 @@ use crate::ask::Services;
 use crate::config::settings::Settings;
 use crate::forward::{Origin, RootsError};
 use crate::gate::Gate;
-use crate::list::{Keeping, ListError, Lists};
+use crate::list::index::seal::KeyError;
+use crate::list::{Decisions, Keeping, ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
 use crate::multipart::{self, Multipart};
 use crate::record::{Audit, AuditError, Metrics, Sinks};
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The certificates of the origin.
     #[error("origin: {0}")]
     Roots(#[from] RootsError),
+    /// The key of operators' decisions.
+    #[error("state.dir: {0}")]
+    Decisions(KeyError),
     /// The certificates of a service.
     #[error("services: {0}")]
     ServiceRoots(RootsError),
@@ -67,6 +71,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let lists = Arc::new(lists.map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
+    let decisions = Decisions::open(&settings.state_dir).map_err(StartError::Decisions)?;
     let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
     let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
@@ -77,7 +82,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
     let admin_settings = settings.admin.clone();
-    let gate = Arc::new(Gate::new(settings, origin, multipart, later, services, Sinks { metrics, audit, lists }));
+    let gate =
+        Arc::new(Gate::new(settings, origin, multipart, later, services, decisions, Sinks { metrics, audit, lists }));
 
     // Before the first client: keys whose object nobody has looked up are shut.
     read_back::resume(&gate)?;
@@ -197,7 +203,11 @@ async fn refresh(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let refreshing = gate.clone();
-        let refreshed = spawn_blocking(move || refreshing.sinks.lists.refresh()).await;
+        let refreshed = spawn_blocking(move || {
+            refreshing.decisions.refresh();
+            refreshing.sinks.lists.refresh()
+        })
+        .await;
         for (name, result) in refreshed.unwrap_or_default() {
             match result {
                 Ok(loaded) => tracing::info!(list = name, entries = loaded.entries, "list refreshed"),

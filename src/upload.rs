@@ -11,7 +11,7 @@ use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
 use crate::copying;
-use crate::decide::{self, Clear, OnUnavailable, Subject, Verdict, Why};
+use crate::decide::{self, Clear, Finding, Label, OnUnavailable, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
@@ -208,6 +208,9 @@ impl Upload<'_> {
             }
             assembling = Some(completing);
         }
+        if let Finding::Listed(labels) = &finding {
+            self.count_hit(record, labels);
+        }
         let undecided = self.on_unavailable(assembling.as_ref());
         match decide::verdict(finding, &self.subject(), &gate.settings.policy, undecided) {
             Verdict::Forward(clear, why) => {
@@ -244,6 +247,14 @@ impl Upload<'_> {
                 self.reject(held).await
             }
             Verdict::Defer(why) => Err(Failure::Undecidable(why)),
+        }
+    }
+
+    /// Counts the hit of an entry; one that hits too much raises an alarm.
+    fn count_hit(&self, record: &Record, labels: &[Label]) {
+        let tenant = self.caller.tenant.as_deref().filter(|_| self.caller.is_verified());
+        if let Some(alarm) = self.gate.floods.hit(labels, tenant, &self.gate.decisions) {
+            record.flooding(alarm.tenants, alarm.uploads, labels);
         }
     }
 

@@ -4,12 +4,14 @@ use crate::decide::Why;
 use crate::gate::Gate;
 use serde_json::{Value, json};
 
+mod flood;
 mod incident;
 mod own;
 pub mod read_back;
 pub mod recheck;
 mod refusals;
 
+pub use flood::Floods;
 pub use incident::{abort_multipart, remove_committed};
 pub use own::{Place, Source, read_source};
 pub use read_back::ReadBacks;
@@ -26,7 +28,10 @@ fn written_down(gate: &Gate, request: &str, operation: &'static str, outcome: &'
     for label in labels {
         gate.sinks.metrics.matched(&label.list, if outcome == "clean" { "observe" } else { "reject" });
     }
-    let matched: Vec<Value> = labels.iter().map(|l| json!({ "list": l.list, "category": l.category })).collect();
+    let matched: Vec<Value> = labels
+        .iter()
+        .map(|l| json!({ "list": l.list, "category": l.category, "mark": l.payload.to_string() }))
+        .collect();
     tracing::info!(request, operation, outcome, matched = !labels.is_empty(), "looked up after the request");
     let line = json!({ "request": request, "operation": operation, "outcome": outcome, "matched": matched });
     if let Value::Object(line) = line

@@ -64,6 +64,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let metrics = &admin.gate.sinks.metrics;
     metrics.lists(&admin.gate.sinks.lists);
     metrics.multipart(&admin.gate.multipart);
+    metrics.flooding(admin.gate.floods.flooding(&admin.gate.decisions));
     metrics.rechecks(admin.gate.rechecks.waiting());
     match metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),

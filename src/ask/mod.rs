@@ -9,7 +9,7 @@ mod circuit;
 mod hash_check_server;
 
 use crate::config::settings;
-use crate::decide::{Finding, Label, Undecidable};
+use crate::decide::{Finding, Label, Mark, Undecidable};
 use crate::digest::{Algorithm, Algorithms, Digest, Digests};
 use crate::forward::RootsError;
 use crate::record::Metrics;
@@ -104,7 +104,8 @@ impl Service {
             };
             match self.ask(&digest, deadline).await {
                 Some(Some(category)) => {
-                    let label = Label { list: self.name.clone(), category, on_probation: false };
+                    let label =
+                        Label { list: self.name.clone(), category, on_probation: false, payload: Mark::default() };
                     return Finding::Listed(vec![label]);
                 }
                 Some(None) => {}

@@ -2,8 +2,8 @@
 
 use super::read::{Problems, Section};
 use super::settings::{
-    Admin, Authentication, Credentials, Encodings, HostHeader, Limits, ListSource, Listen, Log, Login, Mode, Multipart,
-    Origin, Protocol, Secret, Service, Settings, Source, Tls, Trailers, UnknownCopy, Unverifiable, User,
+    Admin, Authentication, Credentials, Encodings, Flood, HostHeader, Limits, ListSource, Listen, Log, Login, Mode,
+    Multipart, Origin, Protocol, Secret, Service, Settings, Source, Tls, Trailers, UnknownCopy, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
 use crate::decide::{Action, OnUnavailable, Policy, Rule};
@@ -58,7 +58,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let list_key = root.path("list_key");
     let services = services(&mut root);
     let lists = lists(&mut root, &services);
-    let policy = policy(root.section("policy"), &lists, &services);
+    let (policy, flood) = policy(root.section("policy"), &lists, &services);
     let encodings = encodings(root.section("encodings"));
     let snowball_inspected = root.word("snowball", &[("refuse", false), ("inspect", true)], &[]).unwrap_or(false);
     let multipart = multipart(root.section("multipart"));
@@ -88,6 +88,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         lists,
         services,
         policy,
+        flood,
         encodings,
         snowball_inspected,
         multipart,
@@ -486,7 +487,7 @@ fn login(mut section: Section) -> Option<Login> {
     login
 }
 
-fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> Policy {
+fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (Policy, Flood) {
     let on_match = section.word("on_match", ACTIONS, &["quarantine"]).unwrap_or(Action::Reject);
     let words = [("refuse", OnUnavailable::Refuse), ("allow-and-recheck", OnUnavailable::AllowAndRecheck)];
     let on_unavailable = section.word("on_unavailable", &words, &["quarantine"]).unwrap_or(OnUnavailable::Refuse);
@@ -507,8 +508,16 @@ fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> P
         rule.end();
         rules.extend(action.map(|action| Rule { list, category, bucket, tenant, action }));
     }
+    let default = Flood::default();
+    let mut bounds = section.section("flood");
+    let flood = Flood {
+        tenants: bounds.number("tenants").map_or(default.tenants, |number| number as usize),
+        uploads: bounds.number("uploads").map_or(default.uploads, u64::from),
+        window: bounds.duration("window").unwrap_or(default.window),
+    };
+    bounds.end();
     section.end();
-    Policy { rules, on_match, on_unavailable }
+    (Policy { rules, on_match, on_unavailable }, flood)
 }
 
 fn encodings(mut section: Section) -> Encodings {

@@ -33,6 +33,8 @@ pub struct Settings {
     pub services: Vec<Service>,
     /// What is done about a match.
     pub policy: Policy,
+    /// When an entry hits so much that it may be a mistake.
+    pub flood: Flood,
     /// Payloads that are compressed.
     pub encodings: Encodings,
     /// Whether archives that MinIO unpacks are let through when no member is listed.
@@ -262,6 +264,24 @@ pub enum Login {
     },
     /// RFC 6750.
     Bearer(Secret),
+}
+
+/// `policy.flood:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// Verified tenants that one entry may hit within the window.
+    pub tenants: usize,
+    /// Uploads that it may hit within the window.
+    pub uploads: u64,
+    /// How long hits count.
+    pub window: Duration,
+}
+
+impl Default for Flood {
+    fn default() -> Flood {
+        // Few files are with ten customers that have nothing to do with each other, but for pictures that everybody has.
+        Flood { tenants: 10, uploads: 1000, window: Duration::from_secs(3600) }
+    }
 }
 
 /// One of `services:`

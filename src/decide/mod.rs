@@ -3,6 +3,9 @@
 //! Nothing here reads a clock, a socket or a file. What was found goes in, a [`Verdict`] comes out, and with
 //! [`Verdict::Forward`] the only [`Clear`] there is: without one nobody can release a hold.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// What the lists say about a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -42,6 +45,28 @@ pub struct Label {
     pub category: String,
     /// Whether it came with a version of the list that nobody has accepted yet: then it is only observed.
     pub on_probation: bool,
+    /// Which payload it is a label of.
+    pub payload: Mark,
+}
+
+/// Tells one payload from another and says nothing else: a keyed digest. All zeros where it was not made yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub [u8; 16]);
+
+impl fmt::Display for Mark {
+    /// In hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl FromStr for Mark {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Mark, hex::FromHexError> {
+        let mut mark = [0; 16];
+        hex::decode_to_slice(text, &mut mark).map(|()| Mark(mark))
+    }
 }
 
 /// Why a lookup gave no answer.
@@ -216,7 +241,7 @@ mod tests {
     use super::*;
 
     fn label(list: &str, category: &str) -> Label {
-        Label { list: list.into(), category: category.into(), on_probation: false }
+        Label { list: list.into(), category: category.into(), on_probation: false, payload: Mark::default() }
     }
 
     fn rule(list: &str, category: &str, bucket: &str, tenant: &str, action: Action) -> Rule {

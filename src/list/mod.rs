@@ -2,6 +2,7 @@
 
 mod bring;
 mod catalog;
+mod decisions;
 pub mod entry;
 pub mod feed;
 pub mod index;
@@ -15,6 +16,7 @@ mod tests;
 pub mod text;
 
 pub use catalog::Catalog;
+pub use decisions::{Decision, Decisions, decide};
 pub use retire::Retiring;
 pub use sealed::Sealed;
 

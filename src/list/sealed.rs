@@ -4,7 +4,7 @@ use super::Why;
 use super::index::veto::is_known_good;
 use super::index::{BadPage, Hit, Index, Kind};
 use crate::config::settings::ListSource;
-use crate::decide::Label;
+use crate::decide::{Label, Mark};
 use crate::digest::{Digest, Digests};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +57,7 @@ impl Sealed {
             list: list.name.clone(),
             category: if category.is_empty() { list.category.clone() } else { category.clone() },
             on_probation: !is_known(category),
+            payload: Mark::default(),
         };
         let labels: Vec<Vec<Label>> =
             index.about().category_sets.iter().map(|set| set.iter().map(label).collect()).collect();

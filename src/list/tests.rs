@@ -5,7 +5,7 @@ use super::feed::{Fed, Place};
 use super::index::compile::{Compiler, Options};
 use super::index::seal::Key;
 use super::*;
-use crate::decide::Label;
+use crate::decide::{Label, Mark};
 use crate::digest::Digest;
 use std::fs;
 use std::path::Path;
@@ -112,8 +112,12 @@ fn indexes_and_text_lists_stand_together() {
     fs::write(bench.path("text"), hex(b"two")).unwrap();
     let text = ListSource::from_path("text", &bench.path("text"), "house:test");
     let lists = bench.load(&[source(&bench.path("index")), text]).unwrap();
-    let label =
-        |list: &str, category: &str| Label { list: list.into(), category: category.into(), on_probation: false };
+    let label = |list: &str, category: &str| Label {
+        list: list.into(),
+        category: category.into(),
+        on_probation: false,
+        payload: Mark::default(),
+    };
     assert_eq!(lists.look_up(&Digests::of(b"one")), Finding::Listed(vec![label("sample", "house:test")]));
     let both = vec![label("sample", "icse:other"), label("text", "house:test")];
     assert_eq!(lists.look_up(&Digests::of(b"two")), Finding::Listed(both));

@@ -52,6 +52,12 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     ),
     ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
     ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),
+    ("hashgate_vetoed_total", &[], "Matches that an operator's veto has taken back."),
+    (
+        "hashgate_flooding_entries",
+        &[],
+        "Entries that hit more tenants or uploads than policy.flood allows, and about which nobody has decided: an alarm.",
+    ),
     ("hashgate_recheck_queue", &[], "Uploads that were let through undecided and are not decided yet."),
     (
         "hashgate_service_answers_total",
@@ -122,6 +128,8 @@ struct Inner {
     list_read: GaugeVec,
     list_failed: IntGaugeVec,
     list_wrong_sizes: IntCounterVec,
+    vetoed: IntCounter,
+    flooding: IntGauge,
     recheck_queue: IntGauge,
     service_answers: IntCounterVec,
     service_seconds: HistogramVec,
@@ -180,6 +188,8 @@ impl Metrics {
             list_read: make.times("hashgate_list_read_timestamp_seconds")?,
             list_failed: make.gauges("hashgate_list_failed")?,
             list_wrong_sizes: make.counters("hashgate_list_wrong_size_total")?,
+            vetoed: make.counters("hashgate_vetoed_total")?.with_label_values::<&str>(&[]),
+            flooding: make.gauges("hashgate_flooding_entries")?.with_label_values::<&str>(&[]),
             recheck_queue: make.gauges("hashgate_recheck_queue")?.with_label_values::<&str>(&[]),
             service_answers: make.counters("hashgate_service_answers_total")?,
             service_seconds: make.histogram("hashgate_service_seconds")?,
@@ -325,6 +335,16 @@ impl Metrics {
     /// How long a service took.
     pub(crate) fn asked_for(&self, service: &str, elapsed: Duration) {
         self.0.service_seconds.with_label_values(&[service]).observe(elapsed.as_secs_f64());
+    }
+
+    /// A match that an operator's veto has taken back.
+    pub(crate) fn vetoed(&self) {
+        self.0.vetoed.inc();
+    }
+
+    /// Sets how many entries are a flood.
+    pub fn flooding(&self, entries: usize) {
+        self.0.flooding.set(entries as i64);
     }
 
     /// Sets what waits to be looked up again.

@@ -195,6 +195,25 @@ impl Record {
         }
     }
 
+    /// The entry that this payload has hit is a flood by now: an alarm, in the log and in an audit line of its own.
+    pub fn flooding(&self, tenants: usize, uploads: u64, labels: &[Label]) {
+        let list = labels.first().map_or("", |label| label.list.as_str());
+        tracing::error!(
+            request = self.id,
+            list,
+            tenants,
+            uploads,
+            "one entry hits so much that it may be a mistake: hashgate list veto --case {id}, or list confirm --case {id}",
+            id = self.id
+        );
+        let line = json!({ "request": self.id, "operation": "Flood", "outcome": "alarm", "tenants": tenants, "uploads": uploads });
+        if let Value::Object(line) = line
+            && self.sinks.audit.append(&line).is_err()
+        {
+            self.sinks.metrics.audit_failure();
+        }
+    }
+
     /// A promise was waived by a setting, and this counts it.
     pub fn waived(&self, setting: &'static str) {
         self.sinks.metrics.waived(setting);
@@ -317,7 +336,12 @@ impl Record {
             json!(listed.then_some(&self.labels).map(|labels| {
                 labels
                     .iter()
-                    .map(|l| json!({"list": l.list, "category": l.category, "on_probation": l.on_probation}))
+                    .map(|l| {
+                        json!({
+                            "list": l.list, "category": l.category, "on_probation": l.on_probation,
+                            "mark": l.payload.to_string(),
+                        })
+                    })
                     .collect::<Vec<_>>()
             })),
         );

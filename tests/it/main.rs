@@ -7,6 +7,7 @@
 mod cli;
 mod cli_list;
 mod clients_bad;
+mod decisions;
 mod encodings;
 mod hold;
 mod list_sources;

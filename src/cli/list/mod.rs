@@ -2,6 +2,7 @@
 
 mod accept;
 mod compile;
+mod decide;
 mod keys;
 mod lookup;
 mod show;
@@ -11,7 +12,7 @@ use crate::list::feed::{Fed, feed};
 use crate::list::index::compile::{CompileError, Compiler, Options};
 use crate::list::index::seal::Key;
 use crate::list::index::{Access, Index, Kind, is_sealed};
-use crate::list::source;
+use crate::list::{Decision, source};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -68,6 +69,24 @@ pub(super) enum ListCommand {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Take out the entry that a case has hit: its file is let through from now on
+    Veto {
+        /// The `request` of its audit line
+        #[arg(long, value_name = "ID")]
+        case: String,
+        /// The configuration file of the gate
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say that the entry that a case has hit is right, however often it hits; it also takes a veto back
+    Confirm {
+        /// The `request` of its audit line
+        #[arg(long, value_name = "ID")]
+        case: String,
+        /// The configuration file of the gate
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Destroy every index of a list, and put the destruction on record; exits 3 if there is none
     Forget {
         /// The list's name
@@ -93,6 +112,8 @@ pub(super) fn run(command: ListCommand) -> anyhow::Result<Exit> {
         ListCommand::Lookup { lists, key, wanted } => lookup::run(&lists, &key.key, &wanted),
         ListCommand::Rekey { key, new_key, indexes } => keys::rekey(&key.key, &new_key, &indexes),
         ListCommand::Accept { name, config } => accept::run(&name, &config),
+        ListCommand::Veto { case, config } => decide::run(&case, &config, Decision::Veto),
+        ListCommand::Confirm { case, config } => decide::run(&case, &config, Decision::Confirm),
         ListCommand::Forget { name, folders } => keys::forget(&name, &folders),
     }
 }

@@ -102,6 +102,11 @@ impl Key {
         first16(blake3::keyed_hash(&self.derive("key id"), b""))
     }
 
+    /// What stands for some bytes, for a purpose of its own: nobody without the key can make it.
+    pub fn mark(&self, purpose: &str, bytes: &[u8]) -> [u8; 16] {
+        first16(blake3::keyed_hash(&self.derive(purpose), bytes))
+    }
+
     /// The data key from its wrapped form and back: the pad is fresh for every salt, and a salt is never used twice.
     pub(super) fn wrap(&self, salt: &[u8; 32], data_key: &[u8; 32]) -> [u8; 32] {
         let pad = blake3::keyed_hash(&self.derive("wrap"), salt);
