@@ -314,6 +314,11 @@ fn list(mut section: Section, taken: &[&str]) -> Option<ListSource> {
     if signed_by.as_ref().is_some_and(|key| minisign_verify::PublicKey::from_base64(key).is_err()) {
         section.complain("signed_by", "is no minisign public key, such as the second line of minisign.pub");
     }
+    let paged = section.flag("paged", false);
+    let is_web = matches!(source, Some(Source::Web { .. }));
+    if paged && !(is_web && format == Some(Format::NcmecXml) && signed_by.is_none()) {
+        section.complain("paged", "needs an https:// source and format: ncmec-xml, without signed_by");
+    }
     let size_min = section.size_or_none("size_min").unwrap_or(SIZE_MIN);
     let category = category(&mut section);
     // A file costs a look; a service is asked, and may count how often.
@@ -332,6 +337,7 @@ fn list(mut section: Section, taken: &[&str]) -> Option<ListSource> {
         columns,
         size_min,
         signed_by,
+        paged,
         refresh,
         max_age,
         shrink_max_percent,

@@ -186,6 +186,8 @@ pub struct ListSource {
     pub size_min: u64,
     /// The minisign public key that its versions must be signed with, as in the second line of its file.
     pub signed_by: Option<String>,
+    /// Whether it is asked page by page, and after the first time for what has changed.
+    pub paged: bool,
     /// How often the source is looked at for a change.
     pub refresh: Duration,
     /// The age of the last good read after which no lookup is decided by this list; `None` for no bound.
@@ -208,6 +210,7 @@ impl ListSource {
             columns: None,
             size_min: SIZE_MIN,
             signed_by: None,
+            paged: false,
             refresh: Duration::from_secs(60),
             max_age: None,
             shrink_max_percent: None,

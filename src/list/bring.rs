@@ -4,7 +4,7 @@
 
 use super::feed::{Fed, feed};
 use super::index::compile::{CompileError, Compiler, Options};
-use super::index::{IndexError, Kind, is_sealed, put_private, starts_sealed};
+use super::index::{IndexError, Kind, Versions, is_sealed, put_private, starts_sealed};
 use super::shelf::{File, Seen, Shelf};
 use super::source;
 use super::{Reaching, Why};
@@ -17,6 +17,7 @@ use http::header::{AUTHORIZATION, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, 
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
 use minisign_verify::{PublicKey, Signature, StreamVerifier};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SIGNATURE_MAX: u64 = 64 << 10;
 
 const BUFFER: usize = 256 << 10;
+
+/// A page has a thousand entries; an address that leads to itself would never end.
+const PAGES_MAX: u64 = 1_000_000;
 
 /// What the hash of no bytes is, for requests without a body.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -53,7 +57,12 @@ pub(super) fn bring(
         Source::Path(path) => bring_files(list, path, shelf, last),
         Source::Web { url, login, ca_file } => {
             let request = request(url, login.as_ref());
-            bring_web(list, shelf, Remote::new(reaching, ca_file.as_deref())?, request, last)
+            let remote = Remote::new(reaching, ca_file.as_deref())?;
+            if list.paged {
+                bring_pages(list, shelf, &remote, request, last)
+            } else {
+                bring_web(list, shelf, &remote, request, last)
+            }
         }
         Source::S3 { url, region, credentials, ca_file } => {
             let request = |url: &str| {
@@ -68,7 +77,7 @@ pub(super) fn bring(
             };
             let remote = Remote::new(reaching, ca_file.as_deref())?;
             let url = url.clone();
-            bring_web(list, shelf, remote, (url, Box::new(request)), last)
+            bring_web(list, shelf, &remote, (url, Box::new(request)), last)
         }
     }
 }
@@ -127,7 +136,7 @@ impl Remote {
 fn bring_web(
     list: &ListSource,
     shelf: &Shelf,
-    remote: Remote,
+    remote: &Remote,
     (url, request): Requests<'_>,
     last: Option<&Seen>,
 ) -> Result<Brought, Why> {
@@ -156,15 +165,65 @@ fn bring_web(
         read_signature(body)
     });
     let name = url.rsplit('/').next().unwrap_or_default().to_owned();
-    let mut versions = Versions::new(list, shelf)?;
-    versions.take(&name, body, signature.transpose()?)?;
-    versions.finish()?;
+    let mut making = Making::new(list, shelf)?;
+    making.take(&name, body, signature.transpose()?)?;
+    making.finish()?;
     Ok(Brought::New(seen))
 }
 
 fn seen_in(headers: &HeaderMap) -> Seen {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Seen { files: None, etag: text(ETAG), last_modified: text(LAST_MODIFIED) }
+    Seen { etag: text(ETAG), last_modified: text(LAST_MODIFIED), ..Seen::default() }
+}
+
+/// Pages of entries, at first of all, later of what has changed since the checkpoint, on top of the version in use. The
+/// checkpoint moves when the last page was read: entries do not come in the order of their times.
+fn bring_pages(
+    list: &ListSource,
+    shelf: &Shelf,
+    remote: &Remote,
+    (url, request): Requests<'_>,
+    last: Option<&Seen>,
+) -> Result<Brought, Why> {
+    let base = Versions::open(&shelf.path(&list.name, File::Versions), shelf.key()).ok();
+    let since = last.and_then(|last| last.checkpoint.clone()).filter(|_| base.is_some());
+    let mut making = Making::of_entries(list, shelf, base.filter(|_| since.is_some()).as_ref())?;
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let encode = |time: &String| utf8_percent_encode(time, NON_ALPHANUMERIC).to_string();
+    let first = since.as_ref().map_or(url.clone(), |since| format!("{url}{separator}from={}", encode(since)));
+    let (mut page, mut newest) = (Some(first), since.clone());
+    let mut pages = 0;
+    while let Some(address) = page.take() {
+        let (head, body) = remote.get(request(&address)?)?;
+        if head.status != StatusCode::OK {
+            return Err(Why::Web(WebError::Status { status: head.status.as_u16() }));
+        }
+        let fed = making.take(&list.name, body, None)?;
+        newest = newest.max(fed.newest);
+        page = fed.next.as_deref().map(|next| on_same_host(&url, next)).transpose()?;
+        pages += 1;
+        if pages > PAGES_MAX {
+            return Err(Why::Web(WebError::Answer(format!("it has more than {PAGES_MAX} pages"))));
+        }
+    }
+    if since.is_some() && making.items == 0 {
+        return Ok(Brought::Unchanged);
+    }
+    making.finish()?;
+    Ok(Brought::New(Seen { checkpoint: newest, ..Seen::default() }))
+}
+
+/// The address of a next page, which may be only a path. It never leads to another host: credentials go with it.
+fn on_same_host(url: &str, next: &str) -> Result<String, Why> {
+    let own: http::Uri = url.parse().map_err(|_| bad_address(url))?;
+    let next: http::Uri = next.trim().parse().map_err(|_| bad_address(next))?;
+    let (Some(scheme), Some(authority), Some(path)) = (own.scheme_str(), own.authority(), next.path_and_query()) else {
+        return Err(bad_address(url));
+    };
+    if next.authority().is_some_and(|other| other != authority) {
+        return Err(Why::Web(WebError::Answer("its next page is at another host".into())));
+    }
+    Ok(format!("{scheme}://{authority}{path}"))
 }
 
 fn bring_files(list: &ListSource, path: &Path, shelf: &Shelf, last: Option<&Seen>) -> Result<Brought, Why> {
@@ -181,7 +240,7 @@ fn bring_files(list: &ListSource, path: &Path, shelf: &Shelf, last: Option<&Seen
         shelf.copy(&std::path::absolute(file)?, &list.name)?;
         return Ok(Brought::New(seen));
     }
-    let mut versions = Versions::new(list, shelf)?;
+    let mut making = Making::new(list, shelf)?;
     for file in &files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let signature = list.signed_by.as_ref().map(|_| {
@@ -191,13 +250,13 @@ fn bring_files(list: &ListSource, path: &Path, shelf: &Shelf, last: Option<&Seen
             let unsigned = |error| Why::Unsigned(format!("{}: {error}", beside.display()));
             read_signature(fs::File::open(&beside).map_err(unsigned)?)
         });
-        versions.take_file(file, &name, signature.transpose()?)?;
+        making.take_file(file, &name, signature.transpose()?)?;
     }
     // Whoever writes while we read gives us half of what will be there.
     if look(path)?.1 != seen {
         return Err(Why::Changed);
     }
-    versions.finish()?;
+    making.finish()?;
     Ok(Brought::New(seen))
 }
 
@@ -237,7 +296,7 @@ fn read_signature(source: impl Read) -> Result<Signature, Why> {
 }
 
 /// A version in the making, of one source or several.
-struct Versions<'a> {
+struct Making<'a> {
     list: &'a ListSource,
     shelf: &'a Shelf,
     place: PathBuf,
@@ -245,19 +304,34 @@ struct Versions<'a> {
     compiler: Option<Compiler>,
     /// Whether what came was an index, and stands in its place.
     sealed: bool,
+    /// What came so far: entries, and what removes them.
+    items: u64,
 }
 
-impl<'a> Versions<'a> {
-    fn new(list: &'a ListSource, shelf: &'a Shelf) -> Result<Versions<'a>, Why> {
+impl<'a> Making<'a> {
+    fn new(list: &'a ListSource, shelf: &'a Shelf) -> Result<Making<'a>, Why> {
         shelf.remove(&list.name, File::New)?;
         let public_key = list.signed_by.as_ref().map(|key| PublicKey::from_base64(key));
         let public_key = public_key.transpose().map_err(|error| Why::Unsigned(error.to_string()))?;
         let place = shelf.path(&list.name, File::New);
-        Ok(Versions { list, shelf, place, public_key, compiler: None, sealed: false })
+        Ok(Making { list, shelf, place, public_key, compiler: None, sealed: false, items: 0 })
+    }
+
+    /// One whose entries can be changed later, on top of those of an earlier version.
+    fn of_entries(list: &'a ListSource, shelf: &'a Shelf, base: Option<&Versions>) -> Result<Making<'a>, Why> {
+        let mut making = Making::new(list, shelf)?;
+        shelf.remove(&list.name, File::NewVersions)?;
+        let compiler = match base {
+            Some(base) => Compiler::on_top_of(base, &making.place, making.options()),
+            None => Compiler::new(&making.place, shelf.key(), making.options(), Vec::new()),
+        };
+        let place = shelf.path(&list.name, File::NewVersions);
+        making.compiler = Some(compiler.map_err(why)?.keeping_versions(&place));
+        Ok(making)
     }
 
     /// Takes a source from a stream.
-    fn take(&mut self, name: &str, source: impl Read, signature: Option<Signature>) -> Result<(), Why> {
+    fn take(&mut self, name: &str, source: impl Read, signature: Option<Signature>) -> Result<Fed, Why> {
         let public_key = self.public_key.clone();
         let verifier = match (&public_key, &signature) {
             (Some(key), Some(signature)) => {
@@ -266,27 +340,34 @@ impl<'a> Versions<'a> {
             _ => None,
         };
         let mut source = BufReader::with_capacity(BUFFER, Verified { source, verifier });
+        let mut fed = Fed::default();
         if starts_sealed(source.fill_buf()?) {
             check_key(self.shelf)?;
             put_private(&mut source, &self.place)?;
             self.sealed = true;
         } else {
-            let how = self.how();
-            let fed = self.compiler()?.source(name, |sink| source::read(&mut source, name, &how, sink))?;
+            let (how, mut items) = (self.how(), 0);
+            fed = self.compiler()?.source(name, |sink| {
+                source::read(&mut source, name, &how, &mut |place, item| {
+                    items += 1;
+                    sink(place, item)
+                })
+            })?;
+            self.items += items;
             self.complain(name, &fed);
             // What a reader leaves behind its end is signed, too.
             io::copy(&mut source, &mut io::sink())?;
         }
         match source.into_inner().verifier.map(|mut verifier| verifier.finalize()) {
             Some(Err(error)) => Err(Why::Unsigned(error.to_string())),
-            Some(Ok(())) | None => Ok(()),
+            Some(Ok(())) | None => Ok(fed),
         }
     }
 
     /// Takes a source from a file, which some formats need as one.
     fn take_file(&mut self, file: &Path, name: &str, signature: Option<Signature>) -> Result<(), Why> {
         if signature.is_some() {
-            return self.take(name, fs::File::open(file)?, signature);
+            return self.take(name, fs::File::open(file)?, signature).map(drop);
         }
         let how = self.how();
         let fed = self.compiler()?.source(name, |sink| feed(file, &how, sink))?;
@@ -299,11 +380,15 @@ impl<'a> Versions<'a> {
         source::Options { format: *format, kind: *kind, columns: columns.clone(), now: OffsetDateTime::now_utc() }
     }
 
+    fn options(&self) -> Options {
+        let kind = self.list.kind.unwrap_or(Kind::KnownBad);
+        Options { name: self.list.name.clone(), kind, category: None, size_min: self.list.size_min }
+    }
+
     fn compiler(&mut self) -> Result<&mut Compiler, Why> {
         if self.compiler.is_none() {
-            let kind = self.list.kind.unwrap_or(Kind::KnownBad);
-            let options = Options { name: self.list.name.clone(), kind, category: None, size_min: self.list.size_min };
-            self.compiler = Some(Compiler::new(&self.place, self.shelf.key(), options, Vec::new()).map_err(why)?);
+            let compiler = Compiler::new(&self.place, self.shelf.key(), self.options(), Vec::new());
+            self.compiler = Some(compiler.map_err(why)?);
         }
         // Made above.
         self.compiler.as_mut().ok_or(Why::Changed)

@@ -34,8 +34,12 @@ pub struct Fed {
     pub bad_lines: u64,
     /// Records that are no entries by the rules of their format: perceptual hashes, uncategorised ones, and the like.
     pub passed_over: u64,
-    /// The first of them, with the reason.
+    /// The first of the places that hold no entry but should, with the reason.
     pub first_bad: Vec<(Place, String)>,
+    /// Where the next page is, for sources that come in pages.
+    pub next: Option<String>,
+    /// The newest time in it, as the source writes it.
+    pub newest: Option<String>,
 }
 
 /// Gives every item of a source to `sink`, in its order.
@@ -53,5 +57,5 @@ pub(super) fn text(source: impl BufRead, sink: &mut dyn FnMut(Place, Item) -> io
         sink(Place::Line(line), Item::Entry(entry))
     })?;
     let first_bad = read.first_bad.iter().map(|(line, why)| (Place::Line(*line), why.to_string())).collect();
-    Ok(Fed { format: "text".to_owned(), bad_lines: read.bad_lines, passed_over: 0, first_bad })
+    Ok(Fed { format: "text".to_owned(), bad_lines: read.bad_lines, first_bad, ..Fed::default() })
 }

@@ -27,6 +27,8 @@ pub(super) struct Kept {
     note: Note,
     counts: Arc<Counts>,
     failed: bool,
+    /// Pages of the version in use are damaged: even the same is read again.
+    damaged: bool,
     failures: u32,
     due: Instant,
     read_at: Instant,
@@ -74,15 +76,29 @@ impl Kept {
 
     fn of(list: &ListSource, sealed: Sealed, note: Note, counts: Arc<Counts>) -> Kept {
         let (now, sealed) = (Instant::now(), Arc::new(sealed));
-        let mut kept =
-            Kept { source: list.clone(), sealed, note, counts, failed: false, failures: 0, due: now, read_at: now };
+        let mut kept = Kept {
+            source: list.clone(),
+            sealed,
+            note,
+            counts,
+            failed: false,
+            damaged: false,
+            failures: 0,
+            due: now,
+            read_at: now,
+        };
         kept.due = now + jittered(list.refresh);
         kept
     }
 
     /// What [`Kept::look`] needs, so that it can be done while the list is in use.
     pub(super) fn looking(&self) -> Looking {
-        Looking { list: self.source.clone(), note: self.note.clone(), counts: self.counts.clone(), failed: self.failed }
+        Looking {
+            list: self.source.clone(),
+            note: self.note.clone(),
+            counts: self.counts.clone(),
+            damaged: self.damaged,
+        }
     }
 
     /// Takes what [`Looking::look`] found. The old version is given back, so that it can be dropped without a lock.
@@ -119,7 +135,7 @@ impl Kept {
 
     /// Pages of the version in use were found damaged: it is read anew.
     pub(super) fn is_damaged(&mut self) {
-        self.failed = true;
+        (self.failed, self.damaged) = (true, true);
         self.due = Instant::now();
     }
 
@@ -168,7 +184,7 @@ pub(super) struct Looking {
     list: ListSource,
     note: Note,
     counts: Arc<Counts>,
-    failed: bool,
+    damaged: bool,
 }
 
 impl Looking {
@@ -187,8 +203,7 @@ impl Looking {
             tracing::info!(list = name, "accepted as a whole");
             return Ok(Some((sealed, self.note.clone())));
         }
-        // After a failure even the same is read again: the version in use may have been damaged.
-        let seen = (!self.failed).then_some(&self.note.seen);
+        let seen = (!self.damaged).then_some(&self.note.seen);
         next(&self.list, shelf, reaching, &self.counts, seen)
     }
 }
@@ -219,6 +234,7 @@ fn next(
     let sealed = adopt(list, shelf, counts, &note);
     if sealed.is_err() {
         shelf.remove(&list.name, File::New)?;
+        shelf.remove(&list.name, File::NewVersions)?;
     }
     Ok(Some((sealed?, note)))
 }

@@ -1,12 +1,13 @@
 //! Where the versions of lists are kept: sealed indexes in the state folder, private copies that nobody else writes to.
 //!
-//! For a list NAME: `NAME.index` is the version in use, `NAME.new` one in the making, `NAME.accepted` the last one that
+//! For a list NAME: `NAME.index` is the version in use, `NAME.versions` its entries one by one where changes come on top of them,
+//! `NAME.new` a version in the making, `NAME.accepted` the last one that
 //! was accepted, while the one in use is on probation; `NAME.json` says what the source looked like, and `NAME.accept` is
 //! an operator's word that what comes is right.
 
 use super::Keeping;
 use super::index::seal::{Key, KeyError};
-use super::index::{Access, copy_private};
+use super::index::{Access, Ids, copy_private};
 use crate::config::settings::ListSource;
 use serde_json::{Value, json};
 use std::fs;
@@ -35,6 +36,8 @@ pub(super) struct Seen {
     pub(super) etag: Option<String>,
     /// The same.
     pub(super) last_modified: Option<String>,
+    /// Of a source that tells what has changed: the time from which on it is asked.
+    pub(super) checkpoint: Option<String>,
 }
 
 /// What is known of the version in use.
@@ -52,6 +55,8 @@ pub(super) enum File {
     Accepted,
     Accept,
     Note,
+    Versions,
+    NewVersions,
 }
 
 impl Shelf {
@@ -123,7 +128,17 @@ impl Shelf {
         } else if !self.has(&source.name, File::Accepted) {
             fs::hard_link(at(File::Index), at(File::Accepted))?;
         }
+        // Which entry a row came from is asked of sources that were compiled elsewhere only.
+        match fs::remove_file(Ids::path_of(&at(File::New))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         fs::rename(at(File::New), at(File::Index))?;
+        match fs::rename(at(File::NewVersions), at(File::Versions)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => self.remove(&source.name, File::Versions)?,
+            Ok(()) => {}
+        }
         self.remove(&source.name, File::Accept)?;
         self.write_note(source, note)
     }
@@ -135,6 +150,7 @@ impl Shelf {
         let text = json!({
             "made_from": made_from(source), "read_at": seconds,
             "files": seen.files, "etag": seen.etag, "last_modified": seen.last_modified,
+            "checkpoint": seen.checkpoint,
         });
         fs::write(self.path(&source.name, File::Note), text.to_string())
     }
@@ -147,17 +163,22 @@ impl Shelf {
         }
         let text = |key: &str| note[key].as_str().map(str::to_owned);
         let read_at = UNIX_EPOCH + Duration::from_secs(note["read_at"].as_u64()?);
-        let seen = Seen { files: text("files"), etag: text("etag"), last_modified: text("last_modified") };
+        let seen = Seen {
+            files: text("files"),
+            etag: text("etag"),
+            last_modified: text("last_modified"),
+            checkpoint: text("checkpoint"),
+        };
         Some(Note { seen, read_at })
     }
 }
 
 /// What makes another list of the same source.
 fn made_from(source: &ListSource) -> String {
-    let ListSource { source: from, format, kind, columns, size_min, signed_by, .. } = source;
+    let ListSource { source: from, format, kind, columns, size_min, signed_by, paged, .. } = source;
     let format = format.map_or("auto", |format| format.name());
     let kind = kind.map_or("", |kind| kind.word());
-    format!("{from} {format} {kind} {columns:?} {size_min} {signed_by:?}")
+    format!("{from} {format} {kind} {columns:?} {size_min} {signed_by:?} {paged}")
 }
 
 /// Where the versions of lists are, in the state folder.
@@ -173,6 +194,8 @@ pub(super) fn path(folder: &Path, list: &str, file: File) -> PathBuf {
         File::Accepted => "accepted",
         File::Accept => "accept",
         File::Note => "json",
+        File::Versions => "versions",
+        File::NewVersions => "new.versions",
     };
     folder.join(format!("{list}.{end}"))
 }

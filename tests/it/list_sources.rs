@@ -148,3 +148,100 @@ async fn a_new_category_waits_for_an_operator() {
     assert_eq!(gate.metrics().await.0["hashgate_list_on_probation{list=\"sample\"}"], 0.0);
     gate.stop().await;
 }
+
+/// An entry's id, its payload and classification; `None` for a deleted one.
+type Listing<'a> = (&'a str, Option<(&'a [u8], &'a str)>);
+
+/// What a server gives for a target.
+type Served = Vec<(String, Vec<Step>)>;
+
+/// A page of NCMEC's service.
+fn page(newest: &str, entries: &[Listing], next: Option<&str>) -> Vec<Step> {
+    let entries = entries.iter().map(|(id, entry)| {
+        let member = format!("<member id=\"42\">Example</member><id>{id}</id>");
+        match entry {
+            None => format!("<deletedImage>{member}</deletedImage>"),
+            Some((payload, class)) => format!(
+                "<image>{member}<classification>{class}</classification><fingerprints><sha1>{}</sha1></fingerprints></image>",
+                Digests::of(payload).get(hashgate::digest::Algorithm::Sha1).expect("computed").to_hex()
+            ),
+        }
+    });
+    let next = next.map(|next| format!("<paging><next>{}</next></paging>", next.replace('&', "&amp;")));
+    let xml = format!(
+        "<?xml version=\"1.0\"?><queryResult xmlns=\"https://hashsharing.ncmec.org/hashsharing/v2\">\
+         <images count=\"1\" maxTimestamp=\"{newest}\">{}</images>{}</queryResult>",
+        entries.collect::<String>(),
+        next.unwrap_or_default()
+    );
+    vec![answer("200 OK", &[("Content-Type", "text/xml")], xml.as_bytes())]
+}
+
+/// Pages at first of everything, then of what has changed: replaced, removed, added. The checkpoint moves with the last
+/// page only, and nothing of half a change is used.
+#[tokio::test]
+async fn changes_come_on_top_of_what_was_there() {
+    let pages: Arc<Mutex<Served>> = Arc::default();
+    let served = pages.clone();
+    let server = FakeOrigin::start(move |_, request| {
+        let pages = served.lock().expect("no panic while locked");
+        let found = pages.iter().find(|(target, _)| request.line() == format!("GET {target} HTTP/1.1"));
+        found.map_or_else(|| vec![answer("404 Not Found", &[], b"")], |(_, steps)| steps.clone())
+    })
+    .await;
+    let serve = |new: Vec<(&str, Vec<Step>)>| {
+        *pages.lock().expect("no panic while locked") =
+            new.into_iter().map(|(target, steps)| (target.to_owned(), steps)).collect();
+    };
+    let (one, two, three, four) = (b"one".as_slice(), b"two".as_slice(), b"three".as_slice(), b"four".as_slice());
+    serve(vec![
+        (
+            "/v2/entries",
+            page(
+                "2026-01-02T00:00:00Z",
+                &[("1", Some((one, "A1"))), ("2", Some((two, "A1")))],
+                Some("/v2/entries?p=2&x=1"),
+            ),
+        ),
+        ("/v2/entries?p=2&x=1", page("2026-01-01T00:00:00Z", &[("3", Some((two, "B2")))], None)),
+    ]);
+    let origin = FakeOrigin::accepting().await;
+    let gate = gate(&Store::fake(origin.address))
+        .yaml(&format!(
+            "lists: [ {{ name: remote, source: 'http://{}/v2/entries', format: ncmec-xml, paged: true, refresh: 1d }} ]",
+            server.address
+        ))
+        .start()
+        .await;
+    let state = async || {
+        let mut statuses = [0; 4];
+        for (status, payload) in statuses.iter_mut().zip([one, two, three, four]) {
+            *status = put(&gate, payload).await;
+        }
+        statuses
+    };
+    assert_eq!(state().await, [403, 403, 200, 200]);
+    let since = "/v2/entries?from=2026%2D01%2D02T00%3A00%3A00Z";
+    serve(vec![(since, page("2026-01-02T00:00:00Z", &[], None))]);
+    assert!(!failed(&gate).await, "nothing has changed");
+
+    let changes = |next| page("2026-02-01T00:00:00Z", &[("1", None), ("2", Some((three, "A1")))], next);
+    serve(vec![(since, changes(Some("/v2/entries?p=9")))]);
+    assert!(failed(&gate).await, "the second page is not there");
+    assert_eq!(state().await, [403, 403, 200, 200], "half a change is none");
+    serve(vec![(since, changes(Some("http://127.0.0.1:1/v2/entries?p=9")))]);
+    assert!(failed(&gate).await, "credentials go to no other host");
+    serve(vec![(since, changes(None))]);
+    assert!(!failed(&gate).await);
+    assert_eq!(state().await, [200, 403, 403, 200], "one is gone, two is still an entry of another id, three came");
+
+    let gate_line = gate.audit().into_iter().rfind(|line| line["matched"].is_array()).expect("a match");
+    assert_eq!(gate_line["matched"][0]["category"], "ncmec:A1");
+    let since = "/v2/entries?from=2026%2D02%2D01T00%3A00%3A00Z";
+    serve(vec![(since, page("2026-03-01T00:00:00Z", &[("3", None), ("4", Some((four, "A1")))], None))]);
+    let gate = gate.restart().await;
+    for (payload, expected) in [(one, 200), (two, 200), (three, 403), (four, 403)] {
+        assert_eq!(put(&gate, payload).await, expected, "{}", String::from_utf8_lossy(payload));
+    }
+    gate.stop().await;
+}

@@ -6,6 +6,7 @@
 use super::ids::{ID_WIDTH, Ids};
 use super::seal::{Key, Seal};
 use super::sort::{RUN_BYTES, Sorter};
+use super::versions::{VERSION_WIDTH, Versions, VersionsWriter};
 use super::veto::{algorithms, veto};
 use super::write::Writer;
 use super::{About, Access, Index, IndexError, Kind, ROW_WIDTH};
@@ -82,9 +83,9 @@ pub struct Compiler {
     id_space: String,
     /// mark 16, category 2 (big-endian), size mark, algorithm.
     rows: Sorter<20>,
-    /// id's mark 16, number 8 (big-endian), algorithms (0: it is gone), category 2, for each algorithm mark 16 and size
-    /// mark.
-    versions: Sorter<78>,
+    versions: Sorter<VERSION_WIDTH>,
+    /// Where the entries themselves are kept, for later changes.
+    versions_place: Option<PathBuf>,
     /// id's mark 16, mark 16.
     ids: Sorter<ID_WIDTH>,
     categories: HashMap<String, u16>,
@@ -130,6 +131,30 @@ impl Compiler {
         Compiler::sealed(RUN_BYTES, place, other.seal().clone(), options, Vec::new())
     }
 
+    /// As [`Compiler::new`], with the entries of an earlier version, which those that come replace or remove.
+    ///
+    /// # Errors
+    /// The earlier version is damaged; the system's.
+    pub fn on_top_of(base: &Versions, place: &Path, options: Options) -> Result<Compiler, CompileError> {
+        let mut compiler = Compiler::sealed(RUN_BYTES, place, base.seal().clone(), options, Vec::new())?;
+        for entry in base.entries() {
+            let (mut version, category) = entry.map_err(io::Error::other)?;
+            // Before everything that comes.
+            version[16..24].fill(0);
+            let number = compiler.category_number(category)?;
+            version[25..27].copy_from_slice(&number.to_be_bytes());
+            compiler.versions.push(version)?;
+        }
+        Ok(compiler)
+    }
+
+    /// Keeps the entries one by one at `place`, for [`Compiler::on_top_of`].
+    #[must_use]
+    pub fn keeping_versions(mut self, place: &Path) -> Compiler {
+        self.versions_place = Some(place.to_owned());
+        self
+    }
+
     fn sealed(
         run_bytes: usize,
         place: &Path,
@@ -147,6 +172,7 @@ impl Compiler {
             id_space: String::new(),
             rows: Sorter::new(folder, run_bytes),
             versions: Sorter::new(folder, run_bytes),
+            versions_place: None,
             ids: Sorter::new(folder, run_bytes),
             categories: HashMap::new(),
             items: 0,
@@ -184,7 +210,11 @@ impl Compiler {
         self.id_space = id_space.to_owned();
         let fed = read(&mut |place, item| self.take(place, item))?;
         self.bad_lines += fed.bad_lines;
-        self.sources.push((name.to_owned(), fed.format.clone()));
+        // Pages of one source are one.
+        let source = (name.to_owned(), fed.format.clone());
+        if self.sources.last() != Some(&source) {
+            self.sources.push(source);
+        }
         Ok(fed)
     }
 
@@ -220,7 +250,9 @@ impl Compiler {
                 (digest.algorithm(), mark, entry.size.map_or(0, |size| self.seal.size_mark(&mark, size)))
             })
             .collect();
-        let Some(id) = entry.id else {
+        // What can be changed later needs a name.
+        let nameless = || parts.last().filter(|_| self.versions_place.is_some()).map(|part| hex::encode(part.1));
+        let Some(id) = entry.id.or_else(nameless) else {
             self.entries += 1;
             return parts.iter().try_for_each(|(algorithm, mark, size)| {
                 self.rows.push(unsorted_row(*mark, category, *size, *algorithm as u8))
@@ -238,8 +270,8 @@ impl Compiler {
     }
 
     /// A version of the entry with this id, without any digest.
-    fn version(&self, id: &str) -> [u8; 78] {
-        let mut version = [0; 78];
+    fn version(&self, id: &str) -> [u8; VERSION_WIDTH] {
+        let mut version = [0; VERSION_WIDTH];
         version[..16].copy_from_slice(&self.seal.id_mark(&self.id_space, id));
         version[16..24].copy_from_slice(&self.items.to_be_bytes());
         version
@@ -250,7 +282,11 @@ impl Compiler {
         if self.options.kind == Kind::KnownGood {
             return Ok(1 << algorithms(&entry.digests));
         }
-        let category = entry.category.as_ref().or(self.options.category.as_ref()).map_or("", String::as_str);
+        let category = entry.category.as_ref().or(self.options.category.as_ref()).cloned().unwrap_or_default();
+        self.category_number(&category)
+    }
+
+    fn category_number(&mut self, category: &str) -> io::Result<u16> {
         if let Some(&number) = self.categories.get(category) {
             return Ok(number);
         }
@@ -266,6 +302,8 @@ impl Compiler {
     pub fn finish(mut self, key: &Key) -> Result<Compiled, CompileError> {
         let mut replaced = 0;
         let versions = std::mem::replace(&mut self.versions, Sorter::new(Path::new(""), 0));
+        let kept = self.versions_place.as_ref().map(|place| VersionsWriter::new(place, &self.seal, versions.records()));
+        let mut kept = kept.transpose()?;
         let mut versions = versions.sorted()?;
         let mut next = versions.next()?;
         while let Some(version) = next {
@@ -274,9 +312,15 @@ impl Compiler {
                 replaced += u64::from(version[24] != 0);
             } else {
                 self.keep(&version)?;
+                if let Some(kept) = kept.as_mut().filter(|_| version[24] != 0) {
+                    kept.push(&version)?;
+                }
             }
         }
         drop(versions);
+        if let Some(kept) = kept {
+            kept.finish(key, &self.category_names())?;
+        }
         if self.rows.records() == 0 {
             return Err(CompileError::Empty { vetoed: self.vetoed_count, bad_lines: self.bad_lines });
         }
@@ -288,7 +332,7 @@ impl Compiler {
     }
 
     /// Takes what is left of the entries with one id: the last one.
-    fn keep(&mut self, version: &[u8; 78]) -> io::Result<()> {
+    fn keep(&mut self, version: &[u8; VERSION_WIDTH]) -> io::Result<()> {
         if version[24] == 0 {
             return Ok(());
         }
@@ -310,14 +354,19 @@ impl Compiler {
         Ok(())
     }
 
-    /// Merges what stands for the same digest into one row, and writes the index.
-    fn write_rows(&mut self, key: &Key) -> io::Result<About> {
-        let unsorted = std::mem::replace(&mut self.rows, Sorter::new(Path::new(""), 0));
-        let mut writer = Writer::<ROW_WIDTH>::new(&self.place, &self.seal, unsorted.records())?;
+    fn category_names(&self) -> Vec<String> {
         let mut names = vec![String::new(); self.categories.len()];
         for (name, number) in &self.categories {
             names[usize::from(*number)].clone_from(name);
         }
+        names
+    }
+
+    /// Merges what stands for the same digest into one row, and writes the index.
+    fn write_rows(&mut self, key: &Key) -> io::Result<About> {
+        let unsorted = std::mem::replace(&mut self.rows, Sorter::new(Path::new(""), 0));
+        let mut writer = Writer::<ROW_WIDTH>::new(&self.place, &self.seal, unsorted.records())?;
+        let names = self.category_names();
         let mut sets = Sets::default();
         let mut rows = [0; 3];
         let mut sorted = unsorted.sorted()?;

@@ -23,12 +23,14 @@ mod sort;
 mod table;
 #[cfg(test)]
 mod tests;
+mod versions;
 pub(super) mod veto;
 mod write;
 
 pub use diff::{Diff, diff};
 pub use ids::Ids;
 pub use table::Access;
+pub use versions::Versions;
 
 use crate::digest::{Algorithm, Algorithms, Digest};
 use layout::{MAGIC, PAGE};

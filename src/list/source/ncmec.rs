@@ -43,6 +43,12 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
                     "image" | "video" | "deletedImage" | "deletedVideo" => {
                         record = Some(Record { deleted: name.starts_with("deleted"), ..Record::default() });
                     }
+                    "images" | "videos" => {
+                        let newest = start.try_get_attribute("maxTimestamp").ok().flatten();
+                        let newest = newest.map(|time| time.value.as_ref().to_owned());
+                        reading.fed.newest = reading.fed.newest.take().max(newest);
+                    }
+                    "next" => reading.fed.next = Some(String::new()),
                     "member" => {
                         let id = start.try_get_attribute("id").ok().flatten();
                         let id = id.map(|id| id.value.as_ref().to_owned());
@@ -65,6 +71,10 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
                 }
                 if let Some(record) = &mut record {
                     record.text(&element, text.as_ref());
+                } else if element == "next"
+                    && let Some(next) = &mut reading.fed.next
+                {
+                    next.push_str(text.as_ref());
                 }
             }
             Event::End(end) => {
@@ -82,6 +92,12 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
                     _ => {}
                 }
                 element.clear();
+            }
+            // Of all entities only this one stands in addresses.
+            Event::GeneralRef(entity) if element == "next" && entity.as_ref() == "amp" => {
+                if let Some(next) = &mut reading.fed.next {
+                    next.push('&');
+                }
             }
             _ => {}
         }
@@ -119,9 +135,10 @@ impl Record {
                 Ok(())
             }
             // Only a perceptual hash.
-            (false, _, None) if self.entry.digests.is_empty() => {
+            (false, id, None) if self.entry.digests.is_empty() => {
                 reading.passed_over();
-                Ok(())
+                // What it had before, it has no more.
+                id.map_or(Ok(()), |id| reading.removed(place, id))
             }
             (false, id, None) => {
                 self.entry.id = id;

@@ -66,7 +66,7 @@ const FIXTURES: &[Row] = &[
         "ncmec.xml",
         Format::NcmecXml,
         None,
-        &["MD51+SHA11 ncmec:A1 42/img1 -", "-43/img4", "MD52 ncmec:B2 42/v1 -"],
+        &["MD51+SHA11 ncmec:A1 42/img1 -", "-42/img2", "-43/img4", "MD52 ncmec:B2 42/v1 -"],
         0,
         1,
     ),
@@ -103,6 +103,9 @@ fn every_fixture_is_found_out_and_read() {
         let marked = [b"\xef\xbb\xbf", bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)].concat();
         assert_eq!(read_bytes(name, &marked, &options(*kind)).unwrap().0, *items, "{name} with a mark");
     }
+    let (_, fed) = read_bytes("ncmec.xml", &fixture("ncmec.xml"), &options(None)).unwrap();
+    assert_eq!(fed.next.as_deref(), Some("/v2/entries?from=a&start=2001"));
+    assert_eq!(fed.newest.as_deref(), Some("2024-01-02T03:04:05Z"));
     // Every digest of a StopNCII record is its id, so it is looked at apart.
     let (items, fed) = read_bytes("stopncii.json", &fixture("stopncii.json"), &options(None)).unwrap();
     assert!(items[0].starts_with("MD51 - ") && items[1].starts_with('-') && items.len() == 2, "{items:?}");

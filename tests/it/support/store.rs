@@ -137,10 +137,10 @@ impl Store {
     /// The keys of everything in a room.
     pub(crate) async fn contents(&self, room: &Room) -> Vec<String> {
         let target = format!("/{}?list-type=2&prefix={}", room.bucket, room.prefix);
-        // The embedded store fails to list while it is clearing away an upload that was cut short.
+        // The embedded store fails to list, in several ways, while it is clearing away an upload that was cut short.
         let list = super::eventually("a list of what is stored", async || {
             let list = self.client().get(&target).await;
-            assert!(list.status == 200 || list.status == 500, "{}: {list:?}", self.name);
+            assert!(list.status == 200 || self.folder.is_some(), "{}: {list:?}", self.name);
             (list.status == 200).then_some(list)
         })
         .await;
