@@ -2,9 +2,11 @@
 //!
 //! Certificates are always checked. Redirects are not followed: a list must come from where the configuration says.
 
+use crate::config::settings::Login;
 use crate::forward::{RootsError, roots};
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -51,6 +53,23 @@ fn hint(status: u16) -> &'static str {
         404 => "; look at its address",
         _ => "",
     }
+}
+
+/// The Authorization header of a login: Basic (RFC 7617) or Bearer (RFC 6750).
+///
+/// # Errors
+/// It fits into no header.
+pub fn authorization(login: &Login) -> Result<HeaderValue, WebError> {
+    let text = match login {
+        Login::Basic { username, password } => {
+            format!("Basic {}", BASE64.encode(format!("{username}:{}", password.expose())))
+        }
+        Login::Bearer(token) => format!("Bearer {}", token.expose()),
+    };
+    let mut value =
+        HeaderValue::try_from(text).map_err(|_| WebError::Answer("the credentials fit into no header".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// A client of one service.

@@ -4,10 +4,9 @@
 //!
 //! Unlike those, everything that is not one of the two words is a failure, never a "no".
 
-use crate::config::settings::{Login, Service};
+use crate::config::settings::Service;
 use crate::digest::{Algorithm, Digest};
-use crate::web::{Web, WebError};
-use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
+use crate::web::{Web, WebError, authorization};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request};
@@ -25,18 +24,8 @@ pub(super) struct HashCheckServer {
 
 impl HashCheckServer {
     pub(super) fn new(web: Web, service: &Service) -> HashCheckServer {
-        let text = match &service.login {
-            Some(Login::Basic { username, password }) => {
-                format!("Basic {}", BASE64.encode(format!("{username}:{}", password.expose())))
-            }
-            Some(Login::Bearer(token)) => format!("Bearer {}", token.expose()),
-            None => String::new(),
-        };
-        // A credential that fits into no header is answered with 401 by the service.
-        let authorization = HeaderValue::try_from(text).ok().filter(|value| !value.is_empty()).map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
+        // Without it the service says 401, which is no answer.
+        let authorization = service.login.as_ref().and_then(|login| authorization(login).ok());
         HashCheckServer { web, endpoint: service.endpoint.trim_end_matches('/').to_owned(), authorization }
     }
 

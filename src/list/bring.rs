@@ -10,8 +10,7 @@ use super::source;
 use super::{Reaching, Why};
 use crate::authenticate::sign;
 use crate::config::settings::{ListSource, Login, Source};
-use crate::web::{Download, Web, WebError};
-use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
+use crate::web::{Download, Web, WebError, authorization};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
@@ -88,17 +87,9 @@ type Requests<'a> = (String, Box<dyn Fn(&str) -> Result<http::request::Parts, Wh
 fn request<'a>(url: &str, login: Option<&'a Login>) -> Requests<'a> {
     let make = move |url: &str| {
         let mut parts = bare(url)?;
-        let authorization = match login {
-            None => return Ok(parts),
-            Some(Login::Basic { username, password }) => {
-                format!("Basic {}", BASE64.encode(format!("{username}:{}", password.expose())))
-            }
-            Some(Login::Bearer(token)) => format!("Bearer {}", token.expose()),
-        };
-        let mut value: http::HeaderValue =
-            authorization.parse().map_err(|_| WebError::Answer("the credentials fit into no header".into()))?;
-        value.set_sensitive(true);
-        parts.headers.insert(AUTHORIZATION, value);
+        if let Some(login) = login {
+            parts.headers.insert(AUTHORIZATION, authorization(login)?);
+        }
         Ok(parts)
     };
     (url.to_owned(), Box::new(make))
