@@ -360,6 +360,9 @@ impl<'a> Making<'a> {
         if signature.is_some() {
             return self.take(name, fs::File::open(file)?, signature).map(drop);
         }
+        if is_sealed(file)? {
+            return Err(Why::IndexAmongSources(name.to_owned()));
+        }
         let how = self.how();
         let fed = self.compiler()?.source(name, |sink| feed(file, &how, sink))?;
         self.complain(name, &fed);
@@ -377,12 +380,11 @@ impl<'a> Making<'a> {
     }
 
     fn compiler(&mut self) -> Result<&mut Compiler, Why> {
-        if self.compiler.is_none() {
-            let compiler = Compiler::new(&self.place, self.shelf.key(), self.options(), Vec::new());
-            self.compiler = Some(compiler.map_err(why)?);
-        }
-        // Made above.
-        self.compiler.as_mut().ok_or(Why::Changed)
+        let compiler = match self.compiler.take() {
+            Some(compiler) => compiler,
+            None => Compiler::new(&self.place, self.shelf.key(), self.options(), Vec::new()).map_err(why)?,
+        };
+        Ok(self.compiler.insert(compiler))
     }
 
     fn complain(&self, name: &str, fed: &Fed) {

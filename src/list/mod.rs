@@ -92,6 +92,9 @@ pub enum Why {
     /// A sealed index without a key to open it with.
     #[error("it is a sealed index; name the key file that it was compiled with: list_key: hashgate.key")]
     NoKey,
+    /// An index in a folder of sources.
+    #[error("{0} is a sealed index among other files; name it as a source of its own")]
+    IndexAmongSources(String),
     /// The key file.
     #[error("list_key: {0}")]
     Key(KeyError),
@@ -113,9 +116,13 @@ impl Why {
     /// configuration or the key is not for the gate to overlook.
     fn is_of_the_source(&self) -> bool {
         match self {
-            Why::Read(_) | Why::Web(_) | Why::Empty { .. } | Why::Shrunk { .. } | Why::Changed | Why::Unsigned(_) => {
-                true
-            }
+            Why::Read(_)
+            | Why::Web(_)
+            | Why::Empty { .. }
+            | Why::Shrunk { .. }
+            | Why::Changed
+            | Why::IndexAmongSources(_)
+            | Why::Unsigned(_) => true,
             Why::Index(error) => {
                 matches!(error, IndexError::Damaged(_) | IndexError::Io(..) | IndexError::NoIndex(_))
             }

@@ -332,6 +332,10 @@ fn a_folder_is_one_list() {
     fs::rename(bench.path("lists/.part"), bench.path("lists/c.txt")).unwrap();
     assert_eq!(lists.refresh().remove(0).1.unwrap().entries, 3);
     assert_eq!(found(&lists, b"3"), "listed");
+    bench.compile(Kind::KnownBad, &[(b"one", None, None)]);
+    fs::rename(bench.path("index"), bench.path("lists/d.index")).unwrap();
+    let error = lists.refresh().remove(0).1.unwrap_err().to_string();
+    assert!(error.contains("d.index is a sealed index among other files"), "{error}");
     // Only sealed versions are on the shelf.
     for file in fs::read_dir(bench.path("state/lists")).unwrap() {
         let path = file.unwrap().path();

@@ -1,7 +1,8 @@
 //! No listed digest, list name or secret reaches anything that is written or answered.
 
+use crate::services::{Mock, Mood};
 use crate::support::client::{Client, Form};
-use crate::support::fake_origin::FakeOrigin;
+use crate::support::fake_origin::{FakeOrigin, Step};
 use crate::support::gate::{Mode, files, gate};
 use crate::support::payload::Payload;
 use crate::support::store::Store;
@@ -37,11 +38,21 @@ async fn a_listed_digest_is_written_nowhere() {
     let payload = Payload::random(1, 100_000);
     let hex = [payload.sha256(), payload.sha1(), payload.md5()];
     let mut written = String::new();
-    for mode in Mode::BOTH {
+    let knowing = Mock::start(Mood::Knows(vec![payload.md5()])).await;
+    let silent = Mock::start(Mood::Fails(vec![Step::Close])).await;
+    for (mode, service) in
+        Mode::BOTH.into_iter().flat_map(|mode| [None, Some(&knowing), Some(&silent)].map(|s| (mode, s)))
+    {
         let origin = FakeOrigin::accepting().await;
         let store = Store::fake(origin.address);
-        let (folder, config) =
-            gate(&store).list("sample", &hex).mode(mode).yaml("log: { format: json, level: trace }").write();
+        let gate = gate(&store).mode(mode).yaml("log: { format: json, level: trace }");
+        let gate = match service {
+            None => gate.list("sample", &hex),
+            Some(mock) => gate.yaml(&mock.yaml()),
+        };
+        // What nobody could decide about may be listed as well.
+        let decided = service.is_none_or(|mock| std::ptr::eq(mock, &knowing));
+        let (folder, config) = gate.write();
         let (mut child, address, admin) = spawn(&config);
         // What it logs is kept while it runs: a full pipe would stop it.
         let mut stderr = child.stderr.take().expect("piped");
@@ -58,7 +69,7 @@ async fn a_listed_digest_is_written_nowhere() {
                     let target = format!("/bucket/{key}?x={digest}");
                     let upload = client.upload_with(form, &target, &payload, &[("x-amz-meta-digest", digest.as_str())]);
                     let answer = client.send(upload).await.expect("an answer");
-                    assert_eq!(answer.status, 403, "{answer:?}");
+                    assert_eq!(answer.status, if decided { 403 } else { 503 }, "{answer:?}");
                     // The key comes back as the client wrote it; nothing else of the answer may tell.
                     write!(written, "{}", answer.text().replace(&format!("/bucket/{key}"), "")).expect("a String");
                     for (name, value) in answer.headers {
@@ -72,7 +83,7 @@ async fn a_listed_digest_is_written_nowhere() {
         let ended = Command::new("kill").arg(child.id().to_string()).status().expect("kill is there");
         assert!(ended.success() && child.wait().expect("its end").success());
         let log = log.join().expect("no panic").expect("text");
-        assert!(log.contains("\"matched\":true"), "the log was not heard: {log}");
+        assert!(log.contains(&format!("\"matched\":{decided}")), "the log was not heard: {log}");
         written += &log;
         for path in files(&folder.path().join("state")) {
             written += &String::from_utf8_lossy(&std::fs::read(&path).expect("readable"));

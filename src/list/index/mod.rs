@@ -15,6 +15,7 @@
 
 pub mod compile;
 mod diff;
+mod guide;
 mod ids;
 mod layout;
 pub mod map;

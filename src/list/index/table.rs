@@ -1,5 +1,6 @@
 //! A sealed file of sorted rows that begin with 16 uniform bytes: how one is opened, and how a row is found in it.
 
+use super::guide::Guide;
 use super::layout::{Header, Layout, PAGE};
 use super::map::Bytes;
 use super::seal::{Key, Seal};
@@ -13,8 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Rows that are looked at on either side of where one should be: nine of ten are no further off.
-const AROUND: u32 = 10;
+/// Rows that are looked at on either side of where one should be: four of five are no further off.
+const AROUND: u32 = 12;
 
 /// How to get at a file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +34,8 @@ pub(super) struct Table<const W: usize> {
     seal: Seal,
     about: Value,
     bytes: Bytes,
-    /// For each prefix the first row with it or a later one, and the number of all rows: small enough for the
-    /// processor's cache, so it is verified and taken out of the map at once. Empty where no lookup has an answer.
-    starts: Vec<u32>,
+    /// Made of the prefix table when the file is opened; `None` where no lookup has an answer.
+    guide: Option<Guide>,
     /// One for each row and table page. Kept beside the map: what was checked once must not change any more.
     digests: Vec<u8>,
     /// One bit for each page that was found good.
@@ -92,9 +92,10 @@ impl<const W: usize> Table<W> {
             return Err(damaged());
         }
         let good = (0..layout.pages().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let mut table = Table { layout, seal, about, bytes, starts: Vec::new(), digests, good };
+        let mut table = Table { layout, seal, about, bytes, guide: None, digests, good };
         if access != Access::Seal {
-            table.starts = table.read_starts().map_err(|_| damaged())?;
+            let starts = table.read_starts().map_err(|_| damaged())?;
+            table.guide = Some(Guide::new(&starts, layout.bits));
         }
         Ok(table)
     }
@@ -136,28 +137,21 @@ impl<const W: usize> Table<W> {
 
     /// The number of the first row that begins with `mark`.
     pub(super) fn find(&self, mark: [u8; 16]) -> Result<Option<u32>, BadPage> {
-        if self.starts.is_empty() {
-            return Err(BadPage);
-        }
+        let guide = self.guide.as_ref().ok_or(BadPage)?;
         let wanted = u128::from_be_bytes(mark);
-        // In two steps, since a shift by all 128 bits is none.
-        let prefix = (((wanted >> 96) as u64) >> (32 - self.layout.bits)) as usize;
-        let (low, high) = (self.starts[prefix], self.starts[prefix + 1]);
-        // Marks are uniform: within its bucket a row stands about where its next bits say.
-        let next = (wanted << self.layout.bits >> 96) as u64;
-        let guess = low + ((next * u64::from(high - low)) >> 32) as u32;
-        let (start, end) = (guess.saturating_sub(AROUND).max(low), guess.saturating_add(AROUND + 1).min(high));
+        let guess = guide.guess(wanted);
+        let (start, end) = (guess.saturating_sub(AROUND), guess.saturating_add(AROUND + 1).min(self.rows()));
         // All rows around the guess are looked at, whatever the first ones say: what does not wait for each other comes
         // from memory at once, and nothing is foretold wrongly. The first half of a mark tells nearly all of them apart.
         let half = (wanted >> 64) as u64;
         let mut at = start + self.count_below(half, start, end)?;
-        // Otherwise it is further off: seldom more than a few steps, and never out of the bucket.
+        // Otherwise it is further off, seldom more than a few steps.
         if at == start {
-            while at > low && self.half_at(at - 1)? >= half {
+            while at > 0 && self.half_at(at - 1)? >= half {
                 at -= 1;
             }
         }
-        while at < high && (at >= end || self.half_at(at)? == half) {
+        while at < self.rows() && (at >= end || self.half_at(at)? == half) {
             match mark_of(self.row(at)?).cmp(&wanted) {
                 Ordering::Less => at += 1,
                 Ordering::Equal => return Ok(Some(at)),
