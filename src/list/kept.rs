@@ -91,7 +91,7 @@ impl Kept {
         kept
     }
 
-    /// What [`Kept::look`] needs, so that it can be done while the list is in use.
+    /// What [`Looking::look`] needs, so that it can be done while the list is in use.
     pub(super) fn looking(&self) -> Looking {
         Looking {
             list: self.source.clone(),
