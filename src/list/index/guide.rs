@@ -1,7 +1,7 @@
 //! About where a mark stands among sorted ones, told from its first bits.
 //!
-//! The prefix table of a hundred million rows has two mebibytes: in the cache that is nearest to a core there is no room
-//! for it, and each lookup would wait for it, before it waits for the row. Marks are uniform, so the table runs nearly
+//! The prefix table of a hundred million rows has two mebibytes: there is no room for it in a core's own cache, beside the
+//! rows that pass through it, and each lookup would wait for it before it waits for the row. Marks are uniform, so the table runs nearly
 //! straight; what is kept of it here are points far apart, and for those between them how far they are off the straight
 //! line, in one byte each. The guess is a few rows off anyway, so it costs nothing that the byte is not exact.
 
@@ -24,17 +24,14 @@ pub(super) struct Guide {
 impl Guide {
     /// Of a prefix table: for each of 2^`bits` prefixes the first row with it or a later one, and the number of rows.
     pub(super) fn new(starts: &[u32], bits: u32) -> Guide {
-        let coarser = 1.min(bits);
-        let bits = bits - coarser;
         let block_bits = BLOCK_BITS.min(bits);
-        let start = |step: usize| i64::from(starts[step << coarser]);
         let (steps, block) = (1_usize << bits, 1_usize << block_bits);
-        let points: Vec<u32> = (0..=steps / block).map(|number| starts[(number * block) << coarser]).collect();
+        let points: Vec<u32> = (0..=steps / block).map(|number| starts[number * block]).collect();
         let off = |step: usize| {
             let (number, inside) = (step / block, (step % block) as i64);
             let Some(&next) = points.get(number + 1) else { return 0 };
             let point = i64::from(points[number]);
-            start(step) - point - (((i64::from(next) - point) * inside) >> block_bits)
+            i64::from(starts[step]) - point - (((i64::from(next) - point) * inside) >> block_bits)
         };
         let most = (0..=steps).map(|step| off(step).unsigned_abs()).max().unwrap_or_default();
         let shift = (0..63).find(|shift| most >> shift <= 127).unwrap_or_default();
@@ -86,7 +83,7 @@ mod tests {
                 .collect();
             let guide = Guide::new(&starts, bits);
             // Eight times what is to be expected of a step of uniform rows, and a few rows for the rounding.
-            let bound = 8.0 * (rows as f64 / f64::from(1 << bits >> bits.min(1))).sqrt() + 8.0;
+            let bound = 8.0 * (rows as f64 / f64::from(1 << bits)).sqrt() + 8.0;
             for (number, mark) in marks.iter().enumerate() {
                 let guess = guide.guess(*mark);
                 prop_assert!((guess as usize) < rows);

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Rows that are looked at on either side of where one should be: four of five are no further off.
-const AROUND: u32 = 12;
+const AROUND: u32 = 7;
 
 /// How to get at a file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
