@@ -2,6 +2,7 @@
 
 use super::{Exit, start_log};
 use crate::config;
+use crate::list::Why;
 use crate::serve::{self, Running, StartError};
 use std::io::{Write as _, stdout};
 use std::path::Path;
@@ -21,6 +22,10 @@ pub(super) fn run(path: &Path) -> anyhow::Result<Exit> {
         let running = match serve::start(settings).await {
             Ok(running) => running,
             Err(error @ (StartError::Bind(..) | StartError::Metrics(_))) => return Err(error.into()),
+            // A service that is away may be there in a minute; a configuration does not mend itself.
+            Err(StartError::Lists(errors)) if errors.iter().all(|error| matches!(error.why, Why::Web(_))) => {
+                return Err(StartError::Lists(errors).into());
+            }
             Err(error) => {
                 eprintln!("{error}");
                 return Ok(Exit::Configuration);

@@ -119,6 +119,10 @@ async fn a_list_server_must_be_who_it_says() {
     let error = hashgate::serve::start(settings).await.err().expect("it does not start").to_string();
     assert!(error.contains("list remote") && error.contains("certificate"), "{error}");
     assert!(server.exchanges().is_empty());
+    // Not 78: what is away may be there in a minute, and a service manager should try again.
+    let serve = move || run(&["serve", "--config", config.to_str().expect("a text")], "");
+    let (code, _, err) = tokio::task::spawn_blocking(serve).await.expect("no panic");
+    assert!(code == Some(1) && err.contains("certificate"), "{code:?} {err}");
     drop(folder);
 }
 

@@ -1,9 +1,10 @@
 //! About where a mark stands among sorted ones, told from its first bits.
 //!
 //! The prefix table of a hundred million rows has two mebibytes: there is no room for it in a core's own cache, beside the
-//! rows that pass through it, and each lookup would wait for it before it waits for the row. Marks are uniform, so the table runs nearly
-//! straight; what is kept of it here are points far apart, and for those between them how far they are off the straight
-//! line, in one byte each. The guess is a few rows off anyway, so it costs nothing that the byte is not exact.
+//! rows that pass through it, and each lookup would wait for it before it waits for the row. Marks are uniform, so the
+//! table runs nearly straight; what is kept of it here are points far apart, and for those between them how far they are
+//! off the straight line, in one byte each. The guess is a few rows off anyway, so it costs nothing that the byte is not
+//! exact.
 
 /// Steps between two exact points, as a power of two.
 const BLOCK_BITS: u32 = 6;
