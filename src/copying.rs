@@ -50,7 +50,7 @@ pub async fn copy(
     let (digests, decoded) = read(gate, source, part.as_mut(), &parts.headers).await?;
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
-    let finding = gate.look_up_as_read(&digests, decoded.as_ref()).await?;
+    let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
     match decide::verdict(finding, &subject, &gate.settings.policy, OnUnavailable::Refuse) {
         Verdict::Forward(_, why) => {
             record.decided(&why);

@@ -87,10 +87,14 @@ impl Gate {
 
     /// What today's lists say of a payload, and where they say nothing, the services.
     pub async fn look_up(&self, digests: &Digests) -> Finding {
-        let mut finding = self.sinks.lists.look_up(digests);
-        if !matches!(finding, Finding::Listed(_)) {
-            finding = finding.and(self.services.look_up(digests).await);
+        match self.sinks.lists.look_up(digests) {
+            listed @ Finding::Listed(_) => self.heeding_vetoes(digests, listed),
+            finding => self.heeding_vetoes(digests, finding.and(self.services.look_up(digests).await)),
         }
+    }
+
+    /// What operators have let through is listed no more; what is listed gets its mark.
+    fn heeding_vetoes(&self, digests: &Digests, mut finding: Finding) -> Finding {
         if let Finding::Listed(labels) = &mut finding {
             let mark = self.decisions.mark(digests);
             if self.decisions.of(&mark) == Some(Decision::Veto) {
@@ -102,16 +106,28 @@ impl Gate {
         finding
     }
 
-    /// The same of a payload as it was sent, and as its readers get it.
+    /// The same of a payload as it was sent, and as its readers get it. Services are asked only about what becomes an
+    /// object: no call of another kind waits for them.
     ///
     /// # Errors
     /// A header says that it is encoded, it could not be decoded within the bounds, and the setting refuses that.
-    pub async fn look_up_as_read(&self, digests: &Digests, decoded: Option<&Decoded>) -> Result<Finding, Failure> {
-        let mut finding = self.look_up(digests).await;
+    pub async fn look_up_as_read(
+        &self,
+        digests: &Digests,
+        decoded: Option<&Decoded>,
+        becomes_object: bool,
+    ) -> Result<Finding, Failure> {
+        let look_up = async |digests: &Digests| {
+            if becomes_object {
+                return self.look_up(digests).await;
+            }
+            self.heeding_vetoes(digests, self.sinks.lists.look_up(digests))
+        };
+        let mut finding = look_up(digests).await;
         let Some(decoded) = decoded else { return Ok(finding) };
         self.sinks.metrics.decoded(decoded.label());
         for layer in &decoded.layers {
-            finding = finding.and(self.look_up(layer).await);
+            finding = finding.and(look_up(layer).await);
         }
         if let Some(Err(error)) = decoded.archive
             && !matches!(finding, Finding::Listed(_))

@@ -195,7 +195,8 @@ impl Upload<'_> {
         let gate = self.gate;
         let Inspected { digests, decoded } = inspected;
         record.inspected(digests);
-        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref()).await?;
+        let becomes_object = self.errand.operation.is_upload();
+        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref(), becomes_object).await?;
         let mut object = digests;
         let mut assembling = None;
         if let Role::Complete(id, xml) = &role {

@@ -72,7 +72,7 @@ async fn early_commit(
     client.body = None;
     let Inspected { digests, decoded } = inspected?;
     record.inspected(digests);
-    let finding = gate.look_up_as_read(&digests, decoded.as_ref()).await?;
+    let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
     match decide::verdict(finding, &subject, &gate.settings.policy, OnUnavailable::Refuse) {
         Verdict::Reject(why @ Why::Listed(_)) => {
             record.decided(&why);

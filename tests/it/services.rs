@@ -129,6 +129,9 @@ async fn no_answer_is_refused() {
         assert!(line["outcome"] == "undecidable" && line.get("sha256").is_none(), "{line}");
         // It may have been asked about the caller, by a head alone.
         assert!(origin.exchanges().iter().all(|exchange| exchange.body.is_empty()), "{n}");
+        // What brings no object does not wait for the service.
+        let tags = gate.client().request("PUT", "/b/k?tagging", &[], b"<Tagging/>").await;
+        assert_eq!(tags.status, 200, "{n}: {tags:?}");
         mock.becomes(Mood::Knows(Vec::new()));
         assert_eq!(put(&gate, "/b/k", b"clean").await, 200, "{n}: it answers again");
         gate.stop().await;
