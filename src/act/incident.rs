@@ -1,7 +1,7 @@
 //! What is at the origin though it should not be: an object that was committed before it was given its end, and the
 //! parts of a listed upload.
 
-use super::own::{self, Identity, Place};
+use super::own::{self, Identity, Place, Removal};
 use crate::forward::AnswerBody;
 use crate::gate::Gate;
 use crate::s3::head::Head;
@@ -12,7 +12,7 @@ use http::{Method, Response};
 pub async fn remove_committed(gate: &Gate, place: Option<Place>, answer: Response<AnswerBody>) {
     let identity = Identity::of(answer.headers());
     let removed = match place {
-        Some(place) => own::remove(gate, &place, &identity).await,
+        Some(place) => own::remove(gate, &place, &identity).await == Removal::Gone,
         None => false,
     };
     if removed {

@@ -81,6 +81,13 @@ impl Identity {
         let version = text(headers.get("x-amz-version-id"));
         Identity { version, etag: text(headers.get(ETAG)) }
     }
+
+    /// Whether it is the same as what was found; `None` where nothing can be compared.
+    fn is(&self, found: &Identity) -> Option<bool> {
+        let same = |ours: &Option<String>, theirs: &Option<String>| Some(ours.as_ref()? == theirs.as_ref()?);
+        let compared = [same(&self.version, &found.version), same(&self.etag, &found.etag)];
+        compared.into_iter().flatten().reduce(|all, one| all && one)
+    }
 }
 
 /// Sends a request without a body. `query` is raw, without its `?`. `None`: there are no credentials, or no answer.
@@ -116,23 +123,36 @@ pub(super) fn version_query(identity: &Identity) -> String {
     version.map(|version| format!("versionId={}", encode(version))).unwrap_or_default()
 }
 
+/// What came of removing an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It is gone, by this or before.
+    Gone,
+    /// What is under its key does not look like it.
+    Another,
+    /// It could not be done, or not be made sure of.
+    Failed,
+}
+
 /// Removes that very object: its version, or, without versions, what is under the key while its ETag is still that one.
-/// False where that could not be done.
-pub(super) async fn remove(gate: &Gate, place: &Place, identity: &Identity) -> bool {
+///
+/// It is looked at first in every case: some stores give each object a version that they take no notice of later, and
+/// would delete whatever is under the key.
+pub(super) async fn remove(gate: &Gate, place: &Place, identity: &Identity) -> Removal {
     let query = version_query(identity);
-    let removed = if query.is_empty() {
-        let Some(etag) = identity.etag.as_deref() else { return false };
-        match call(gate, place, Method::HEAD, "", None).await {
-            Some(head) if head.status() == 404 => return true,
-            Some(head) if Identity::of(head.headers()).etag.as_deref() == Some(etag) => {
-                call(gate, place, Method::DELETE, "", Some((IF_MATCH, etag))).await
-            }
-            _ => return false,
-        }
-    } else {
-        call(gate, place, Method::DELETE, &query, None).await
-    };
-    removed.is_some_and(|answer| answer.status().is_success() || answer.status() == 404)
+    match call(gate, place, Method::HEAD, &query, None).await {
+        Some(head) if head.status() == 404 => return Removal::Gone,
+        Some(head) if head.status().is_success() => match identity.is(&Identity::of(head.headers())) {
+            Some(true) => {}
+            Some(false) => return Removal::Another,
+            None => return Removal::Failed,
+        },
+        _ => return Removal::Failed,
+    }
+    let if_match = identity.etag.as_deref().filter(|_| query.is_empty()).map(|etag| (IF_MATCH, etag));
+    let removed = call(gate, place, Method::DELETE, &query, if_match).await;
+    let gone = removed.is_some_and(|answer| answer.status().is_success() || answer.status() == 404);
+    if gone { Removal::Gone } else { Removal::Failed }
 }
 
 /// A value for a query.
@@ -143,6 +163,25 @@ pub(super) fn encode(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_object_is_told_from_another() {
+        let of = |version: Option<&str>, etag: Option<&str>| Identity {
+            version: version.map(str::to_owned),
+            etag: etag.map(str::to_owned),
+        };
+        for (ours, found, same) in [
+            (of(Some("1"), Some("a")), of(Some("1"), Some("a")), Some(true)),
+            (of(Some("1"), None), of(Some("2"), Some("a")), Some(false)),
+            (of(Some("1"), Some("a")), of(Some("1"), Some("b")), Some(false)),
+            (of(Some("1"), Some("a")), of(None, Some("a")), Some(true)),
+            (of(None, Some("a")), of(Some("1"), Some("b")), Some(false)),
+            (of(Some("1"), None), of(None, Some("a")), None),
+            (of(None, None), of(Some("1"), Some("a")), None),
+        ] {
+            assert_eq!(ours.is(&found), same, "{ours:?} {found:?}");
+        }
+    }
 
     #[test]
     fn sources_of_copies() {

@@ -5,7 +5,7 @@
 //! come again. What is under way is written down first, so that a restart takes it up again. It is never done with object
 //! lock, where nothing could be removed, or with a customer's key, where nothing could be read.
 
-use super::own::{self, Identity, Place};
+use super::own::{self, Identity, Place, Removal};
 use super::written_down;
 use crate::config::settings::Unverifiable;
 use crate::decide::{self, OnUnavailable, Subject, Verdict};
@@ -318,7 +318,8 @@ async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
             }
         }
     };
-    while !own::remove(gate, &job.place, &identity).await {
+    // Another object has taken its place since it was read: it is gone.
+    while own::remove(gate, &job.place, &identity).await == Removal::Failed {
         tracing::error!(request = job.request, "a listed object cannot be removed yet; its key stays shut");
         if !gate.read_backs.pause().await {
             return None;

@@ -4,7 +4,7 @@
 //! The queue is a folder with one file for each upload, written and synced before its end is released: neither a restart
 //! nor a full memory forgets one. A file holds digests that may turn out to be listed; only the gate's user can read it.
 
-use super::own::{self, Identity, Place};
+use super::own::{self, Identity, Place, Removal};
 use super::read_back::hash;
 use crate::decide::{self, Finding, OnUnavailable, Subject, Verdict, Why};
 use crate::digest::Digests;
@@ -240,32 +240,24 @@ async fn look_again(gate: &Gate, job: &Job, identity: &Identity) -> Result<(), N
 
 /// Removes that very object. `None` where that could not be done yet.
 async fn remove(gate: &Gate, job: &Job, identity: &Identity) -> Option<&'static str> {
-    let read;
-    let identity = if *identity == Identity::default() {
-        // Nobody knows which object it became: the one that has these bytes.
-        let answer = own::call(gate, &job.place, Method::GET, "", None).await?;
-        if answer.status() == 404 {
-            return Some("gone");
+    if *identity != Identity::default() {
+        match own::remove(gate, &job.place, identity).await {
+            Removal::Gone => return Some("removed"),
+            Removal::Failed => return None,
+            Removal::Another => {}
         }
-        read = Identity::of(answer.headers());
-        if !answer.status().is_success() {
-            return None;
-        }
-        if hash(gate, answer).await?.sha256 != job.digests[0].sha256 {
-            return Some("gone");
-        }
-        &read
-    } else {
-        if identity.version.is_none() {
-            // Without versions another object may have taken its place.
-            let answer = own::call(gate, &job.place, Method::HEAD, "", None).await?;
-            if answer.status() == 404
-                || answer.status().is_success() && Identity::of(answer.headers()).etag != identity.etag
-            {
-                return Some("gone");
-            }
-        }
-        identity
-    };
-    own::remove(gate, &job.place, identity).await.then_some("removed")
+    }
+    // Nobody knows which object it became, or another is there: only one that has these bytes is meant.
+    let answer = own::call(gate, &job.place, Method::GET, "", None).await?;
+    if answer.status() == 404 {
+        return Some("gone");
+    }
+    let found = Identity::of(answer.headers());
+    if !answer.status().is_success() {
+        return None;
+    }
+    if hash(gate, answer).await?.sha256 != job.digests[0].sha256 {
+        return Some("gone");
+    }
+    (own::remove(gate, &job.place, &found).await == Removal::Gone).then_some("removed")
 }
