@@ -7,7 +7,7 @@
 
 use crate::act::{Source, read_source};
 use crate::config::settings::{UnknownCopy, Unverifiable};
-use crate::decide::{self, OnUnavailable, Subject, Verdict};
+use crate::decide::{self, Moment, Subject, Verdict};
 use crate::digest::{Algorithm, Digests, Hashing};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
@@ -51,7 +51,7 @@ pub async fn copy(
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, &subject, &gate.settings.policy, OnUnavailable::Refuse) {
+    match decide::verdict(finding, &subject, &gate.settings.policy, Moment::ORDINARY) {
         Verdict::Forward(_, why) => {
             record.decided(&why);
             let releasing = match part {
@@ -65,7 +65,7 @@ pub async fn copy(
                 None => Ok(answer),
             }
         }
-        Verdict::Reject(why) => {
+        Verdict::Reject(why, _) | Verdict::Quarantine(why, _) => {
             record.decided(&why);
             Err(Failure::Listed)
         }

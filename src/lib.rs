@@ -8,7 +8,7 @@
 //!   [`decide`] gives the verdict, [`forward`] holds the end and releases it, [`act`] does what a verdict asks beyond
 //!   that, [`record`] writes it down, [`answer`] speaks to the client.
 //! - [`s3`] is the vocabulary of the wire, [`digest`] of digests, [`list`] keeps the lists, [`ask`] asks services instead, [`web`] reaches the services that they
-//!   come from, [`error`] is the one table of
+//!   come from, [`signing`] is what the gate signs with, [`error`] is the one table of
 //!   everything that can fail.
 //!
 //! What is absent: nothing in [`decide`], [`s3`], [`route`] and [`digest`] reads a clock, a socket or a file. Nothing but
@@ -37,5 +37,6 @@ pub mod relay;
 pub mod route;
 pub mod s3;
 pub mod serve;
+pub mod signing;
 pub mod upload;
 pub mod web;

@@ -11,7 +11,7 @@ use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
 use crate::copying;
-use crate::decide::{self, Clear, Finding, Label, OnUnavailable, Subject, Verdict, Why};
+use crate::decide::{self, Clear, Finding, Label, Moment, OnUnavailable, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
@@ -212,8 +212,8 @@ impl Upload<'_> {
         if let Finding::Listed(labels) = &finding {
             self.count_hit(record, labels);
         }
-        let undecided = self.on_unavailable(assembling.as_ref());
-        match decide::verdict(finding, &self.subject(), &gate.settings.policy, undecided) {
+        let moment = Moment { on_unavailable: self.on_unavailable(assembling.as_ref()), ..Moment::ORDINARY };
+        match decide::verdict(finding, &self.subject(), &gate.settings.policy, moment) {
             Verdict::Forward(clear, why) => {
                 record.decided(&why);
                 let mut queued = None;
@@ -240,7 +240,7 @@ impl Upload<'_> {
                 }
                 answer
             }
-            Verdict::Reject(why) => {
+            Verdict::Reject(why, _) | Verdict::Quarantine(why, _) => {
                 record.decided(&why);
                 if assembling.is_some() {
                     act::abort_multipart(gate, &self.parts).await;

@@ -22,7 +22,7 @@ pub use refusals::Refusals;
 /// belongs to a process that is gone.
 fn written_down(gate: &Gate, request: &str, operation: &'static str, outcome: &'static str, why: &Why) {
     let labels = match why {
-        Why::Listed(labels) => labels.as_slice(),
+        Why::Listed(labels) | Why::Permitted(labels) => labels.as_slice(),
         Why::Unlisted | Why::Undecided(_) => &[],
     };
     for label in labels {

@@ -8,7 +8,7 @@
 use super::own::{self, Identity, Place, Removal};
 use super::written_down;
 use crate::config::settings::Unverifiable;
-use crate::decide::{self, OnUnavailable, Subject, Verdict};
+use crate::decide::{self, Moment, Subject, Verdict};
 use crate::digest::{Digests, Hashing};
 use crate::forward::{AnswerBody, buffered};
 use crate::gate::Gate;
@@ -309,7 +309,7 @@ async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
                 written_down(gate, &job.request, "ReadBack", "clean", &why);
                 return Some(Found::Clean);
             }
-            Some((identity, Verdict::Reject(why))) => break (identity, why),
+            Some((identity, Verdict::Reject(why, _) | Verdict::Quarantine(why, _))) => break (identity, why),
             Some((_, Verdict::Defer(_))) | None => {
                 tracing::warn!(request = job.request, "an object cannot be read back yet; its key stays shut");
                 if !gate.read_backs.pause().await {
@@ -338,7 +338,7 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<(Identity, 
         404 => decide::Finding::Unlisted,
         _ => return None,
     };
-    Some((found, decide::verdict(finding, &job.subject, &gate.settings.policy, OnUnavailable::Refuse)))
+    Some((found, decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY)))
 }
 
 /// The digests of an answer's body.

@@ -6,7 +6,7 @@
 
 use super::own::{self, Identity, Place, Removal};
 use super::read_back::hash;
-use crate::decide::{self, Finding, OnUnavailable, Subject, Verdict, Why};
+use crate::decide::{self, Finding, Moment, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::forward::AnswerBody;
 use crate::gate::Gate;
@@ -223,18 +223,18 @@ async fn look_again(gate: &Gate, job: &Job, identity: &Identity) -> Result<(), N
     for digests in &job.digests {
         finding = finding.and(gate.look_up(digests).await);
     }
-    match decide::verdict(finding, &job.subject, &gate.settings.policy, OnUnavailable::Refuse) {
+    match decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY) {
         Verdict::Defer(_) => Err(NotYet::Undecided),
         Verdict::Forward(_, why) => {
             super::written_down(gate, &job.request, "Recheck", "clean", &why);
             Ok(())
         }
-        Verdict::Reject(why @ Why::Listed(_)) => {
+        Verdict::Reject(why @ Why::Listed(_), _) | Verdict::Quarantine(why @ Why::Listed(_), _) => {
             let gone = remove(gate, job, identity).await.ok_or(NotYet::NotRemoved)?;
             super::written_down(gate, &job.request, "Recheck", gone, &why);
             Ok(())
         }
-        Verdict::Reject(_) => Err(NotYet::Undecided),
+        Verdict::Reject(..) | Verdict::Quarantine(..) => Err(NotYet::Undecided),
     }
 }
 

@@ -1,12 +1,13 @@
 //! From the file to the settings.
 
+use super::evidence;
 use super::read::{Problems, Section};
 use super::settings::{
     Admin, Authentication, Credentials, Encodings, Flood, HostHeader, Limits, ListSource, Listen, Log, Login, Mode,
-    Multipart, Origin, Protocol, Secret, Service, Settings, Source, Tls, Trailers, UnknownCopy, Unverifiable, User,
+    Multipart, Origin, Protocol, Secret, Service, Settings, Source, TenantHits, Tls, Trailers, UnknownCopy, Unverifiable, User,
 };
 use super::{ConfigError, Problem};
-use crate::decide::{Action, OnUnavailable, Policy, Rule};
+use crate::decide::{Action, OnUnavailable, Policy, Reply, Rule};
 use crate::digest::{Algorithm, Algorithms};
 use crate::list::index::Kind;
 use crate::list::index::compile::SIZE_MIN;
@@ -25,7 +26,8 @@ const REFRESH_FILE: Duration = Duration::from_secs(60);
 /// How often lists are asked for over the network.
 const REFRESH_WEB: Duration = Duration::from_secs(3600);
 
-const ACTIONS: &[(&str, Action)] = &[("reject", Action::Reject), ("observe", Action::Observe)];
+const ACTIONS: &[(&str, Action)] =
+    &[("reject", Action::Reject), ("quarantine", Action::Quarantine), ("observe", Action::Observe)];
 
 /// Reads a configuration file. Relative paths in it are relative to its folder, `${NAME}` is taken from the environment.
 ///
@@ -58,7 +60,7 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let list_key = root.path("list_key");
     let services = services(&mut root);
     let lists = lists(&mut root, &services);
-    let (policy, flood) = policy(root.section("policy"), &lists, &services);
+    let (policy, flood, tenant_hits) = policy(root.section("policy"), &lists, &services);
     let encodings = encodings(root.section("encodings"));
     let snowball_inspected = root.word("snowball", &[("refuse", false), ("inspect", true)], &[]).unwrap_or(false);
     let multipart = multipart(root.section("multipart"));
@@ -68,8 +70,13 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     section.end();
     let limits = limits(root.section("limits"));
     let log = log(root.section("log"));
-    root.later("quarantine");
+    let (quarantine, audit) = (root.optional_section("quarantine"), evidence::audit(root.section("audit")));
+    let (webhooks, canary) =
+        (evidence::webhooks(&mut root), root.optional_section("canary").and_then(evidence::canary));
     let (origin, authentication) = (origin?, authentication);
+    let quarantine_configured = quarantine.is_some();
+    let quarantine = quarantine.and_then(|section| evidence::quarantine(section, &origin));
+    evidence::check_together(&root, quarantine_configured, &policy, canary.is_some(), &origin);
     check_together(&root, &origin, &authentication);
     if multipart.unverifiable == Unverifiable::ReadBack && origin.credentials.is_none() {
         root.complain("origin.credentials", "are needed for multipart.unverifiable: read-back");
@@ -93,6 +100,11 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
         snowball_inspected,
         multipart,
         copies,
+        quarantine,
+        audit,
+        webhooks,
+        canary,
+        tenant_hits,
         limits,
         log,
     })
@@ -126,8 +138,9 @@ fn address(section: &mut Section) -> Option<SocketAddr> {
 fn admin(mut section: Section) -> Option<Admin> {
     let address = address(&mut section);
     let token = secret_file(&mut section, "token_file");
+    let operators = evidence::operators(&mut section);
     section.end();
-    Some(Admin { address: address?, token })
+    Some(Admin { address: address?, token, operators })
 }
 
 fn origin(mut section: Section) -> Option<Origin> {
@@ -175,14 +188,14 @@ fn origin(mut section: Section) -> Option<Origin> {
     })
 }
 
-struct Endpoint {
-    tls: bool,
-    authority: String,
-    host: String,
-    port: u16,
+pub(super) struct Endpoint {
+    pub(super) tls: bool,
+    pub(super) authority: String,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
-fn parse_endpoint(text: &str) -> Option<Endpoint> {
+pub(super) fn parse_endpoint(text: &str) -> Option<Endpoint> {
     let uri: Uri = text.parse().ok()?;
     let tls = match uri.scheme_str()? {
         "http" => false,
@@ -198,7 +211,7 @@ fn parse_endpoint(text: &str) -> Option<Endpoint> {
     Some(Endpoint { tls, authority: authority.as_str().to_owned(), host, port })
 }
 
-fn credentials(mut section: Section) -> Option<Credentials> {
+pub(super) fn credentials(mut section: Section) -> Option<Credentials> {
     let access_key = section.required("access_key");
     let secret_key = secret(&mut section);
     if secret_key.is_none() {
@@ -218,7 +231,7 @@ fn secret(section: &mut Section) -> Option<Secret> {
     written.or(in_file)
 }
 
-fn secret_file(section: &mut Section, key: &'static str) -> Option<Secret> {
+pub(super) fn secret_file(section: &mut Section, key: &'static str) -> Option<Secret> {
     let path = section.path(key)?;
     match fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => {
@@ -346,7 +359,7 @@ fn list(mut section: Section, taken: &[&str]) -> Option<ListSource> {
 }
 
 /// A name for rules, records, metrics and files.
-fn name(section: &mut Section, taken: &[&str]) -> Option<String> {
+pub(super) fn name(section: &mut Section, taken: &[&str]) -> Option<String> {
     let name = section.required("name")?;
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
         section.complain("name", "may hold letters, digits, `.`, `_` and `-` only");
@@ -421,7 +434,7 @@ fn service(mut section: Section, taken: &[&str]) -> Option<Service> {
 }
 
 /// What is listed must not travel in the clear.
-fn check_url(section: &Section, key: &str, text: &str) {
+pub(super) fn check_url(section: &Section, key: &str, text: &str) {
     let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
     match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
         Some(("https", _) | ("http", "127.0.0.1" | "localhost" | "[::1]")) => {}
@@ -493,10 +506,14 @@ fn login(mut section: Section) -> Option<Login> {
     login
 }
 
-fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (Policy, Flood) {
-    let on_match = section.word("on_match", ACTIONS, &["quarantine"]).unwrap_or(Action::Reject);
-    let words = [("refuse", OnUnavailable::Refuse), ("allow-and-recheck", OnUnavailable::AllowAndRecheck)];
-    let on_unavailable = section.word("on_unavailable", &words, &["quarantine"]).unwrap_or(OnUnavailable::Refuse);
+fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (Policy, Flood, TenantHits) {
+    let on_match = section.word("on_match", ACTIONS, &[]).unwrap_or(Action::Reject);
+    let words = [
+        ("refuse", OnUnavailable::Refuse),
+        ("quarantine", OnUnavailable::Quarantine),
+        ("allow-and-recheck", OnUnavailable::AllowAndRecheck),
+    ];
+    let on_unavailable = section.word("on_unavailable", &words, &[]).unwrap_or(OnUnavailable::Refuse);
     let mut rules = Vec::new();
     for mut rule in section.sections("rules").unwrap_or_default() {
         let mut pattern = |key| rule.text(key).unwrap_or_else(|| "*".to_owned());
@@ -507,12 +524,17 @@ fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (
             rule.complain("list", format!("there is no list or service `{list}`"));
         }
         let there = rule.has("action");
-        let action = rule.word("action", ACTIONS, &["quarantine"]);
+        let action = rule.word("action", ACTIONS, &[]);
         if !there {
-            rule.complain("action", "is needed: reject or observe");
+            rule.complain("action", "is needed: reject, quarantine or observe");
+        }
+        let answer = rule.word("answer", &[("refuse", Reply::Refuse), ("accept", Reply::Accept)], &[]);
+        let answer = answer.unwrap_or(Reply::Refuse);
+        if answer == Reply::Accept && (bucket.contains('*') || action == Some(Action::Observe)) {
+            rule.complain("answer", "`accept` needs action reject or quarantine, and one bucket by its whole name");
         }
         rule.end();
-        rules.extend(action.map(|action| Rule { list, category, bucket, tenant, action }));
+        rules.extend(action.map(|action| Rule { list, category, bucket, tenant, action, answer }));
     }
     let default = Flood::default();
     let mut bounds = section.section("flood");
@@ -522,8 +544,15 @@ fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (
         window: bounds.duration("window").unwrap_or(default.window),
     };
     bounds.end();
+    let default = TenantHits::default();
+    let mut bounds = section.section("tenant_hits");
+    let tenant_hits = TenantHits {
+        hits: bounds.number("hits").map_or(default.hits, u64::from),
+        window: bounds.duration("window").unwrap_or(default.window),
+    };
+    bounds.end();
     section.end();
-    (Policy { rules, on_match, on_unavailable }, flood)
+    (Policy { rules, on_match, on_unavailable }, flood, tenant_hits)
 }
 
 fn encodings(mut section: Section) -> Encodings {
@@ -575,6 +604,7 @@ fn limits(mut section: Section) -> Limits {
         origin_idle: section.duration("origin_idle").unwrap_or(default.origin_idle),
         refusals_per_minute: section.number("refusals_per_minute").unwrap_or(default.refusals_per_minute),
         drain_timeout: section.duration("drain_timeout").unwrap_or(default.drain_timeout),
+        refusal_grid: section.duration("refusal_grid").unwrap_or(default.refusal_grid),
     };
     section.end();
     limits

@@ -1,6 +1,7 @@
 //! Configuration: as written (`read`, a file), then as meant ([`settings`]). Building the settings is
 //! the validation, and it names every problem at once.
 
+mod evidence;
 mod load;
 mod read;
 pub mod settings;

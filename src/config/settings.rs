@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// Everything that `serve` needs.
 #[derive(Clone, Debug)]
@@ -43,6 +44,16 @@ pub struct Settings {
     pub multipart: Multipart,
     /// What happens to the copy of a whole object that the gate could not read.
     pub copies: UnknownCopy,
+    /// Where matches are kept; `None` keeps none.
+    pub quarantine: Option<Quarantine>,
+    /// The audit log.
+    pub audit: Audit,
+    /// Who is told about matches and alarms.
+    pub webhooks: Vec<Webhook>,
+    /// The upload by which the gate tests itself; `None` makes none.
+    pub canary: Option<Canary>,
+    /// When one tenant's matches raise an alarm.
+    pub tenant_hits: TenantHits,
     /// Every bound.
     pub limits: Limits,
     /// How log lines look.
@@ -78,6 +89,135 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The bearer token that `/metrics` asks for; `None` asks for none.
     pub token: Option<Secret>,
+    /// Who may use the rest of it.
+    pub operators: Vec<Operator>,
+}
+
+/// One of `admin.tokens:`
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The name that the audit log has for them.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Their bearer token.
+    pub token: Secret,
+    /// When it ends.
+    pub expires: OffsetDateTime,
+}
+
+/// `admin.tokens[].role:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Sees cases and reports.
+    Viewer,
+    /// Releases and purges as well, together with another officer.
+    Officer,
+}
+
+/// `quarantine:`
+#[derive(Clone, Debug)]
+pub struct Quarantine {
+    /// The bucket that sealed payloads and manifests go to.
+    pub bucket: String,
+    /// What their keys begin with.
+    pub prefix: String,
+    /// The store of the bucket: the origin's own settings unless it lies elsewhere.
+    pub store: Origin,
+    /// What the store is reached with.
+    pub credentials: Credentials,
+    /// The age recipients (`age1...`) that can open what is kept, and nobody else.
+    pub recipients: Vec<String>,
+    /// How long a case is kept.
+    pub retention: Duration,
+    /// Whether the store itself keeps the objects that long.
+    pub object_lock: Option<ObjectLock>,
+    /// Room on disk for payloads whose verdict is not known yet, and for cases that the store does not have yet, in bytes.
+    pub spool: u64,
+    /// Room on disk that is set aside for cases, in bytes.
+    pub reserve: u64,
+}
+
+/// `quarantine.object_lock:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectLock {
+    /// Whoever has the right to may end it.
+    Governance,
+    /// Nobody may.
+    Compliance,
+}
+
+/// `audit:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// A file that is longer, in bytes, is put aside and a new one begun.
+    pub rotate: u64,
+    /// How often the chain is signed.
+    pub checkpoint: Duration,
+}
+
+impl Default for Audit {
+    fn default() -> Audit {
+        Audit { rotate: 256 << 20, checkpoint: Duration::from_secs(60) }
+    }
+}
+
+/// One of `webhooks:`
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Where events are posted to.
+    pub url: String,
+    /// PEM file with the certificates that its own may be signed by; `None` takes the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Which events it gets.
+    pub events: Vec<Event>,
+}
+
+/// One of `webhooks[].events:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A listed payload was seen.
+    Match,
+    /// A case changed: kept, stored, released, purged.
+    Quarantine,
+    /// An alarm was raised or has ended.
+    Alarm,
+    /// A signed checkpoint of the audit log.
+    Checkpoint,
+}
+
+impl Event {
+    /// Every kind, with its word.
+    pub const ALL: [(&'static str, Event); 4] = [
+        ("match", Event::Match),
+        ("quarantine", Event::Quarantine),
+        ("alarm", Event::Alarm),
+        ("checkpoint", Event::Checkpoint),
+    ];
+}
+
+/// `canary:`
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// The bucket that it is sent to.
+    pub bucket: String,
+    /// How often.
+    pub every: Duration,
+}
+
+/// `policy.tenant_hits:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantHits {
+    /// Matches of one verified tenant within the window.
+    pub hits: u64,
+    /// How long they count.
+    pub window: Duration,
+}
+
+impl Default for TenantHits {
+    fn default() -> TenantHits {
+        TenantHits { hits: 10, window: Duration::from_secs(3600) }
+    }
 }
 
 /// `origin:`
@@ -438,6 +578,8 @@ pub struct Limits {
     pub refusals_per_minute: u32,
     /// For requests in flight when the gate is told to stop.
     pub drain_timeout: Duration,
+    /// Refusals leave on multiples of this after their request came.
+    pub refusal_grid: Duration,
 }
 
 impl Default for Limits {
@@ -459,6 +601,8 @@ impl Default for Limits {
             origin_idle: Duration::from_secs(10),
             refusals_per_minute: 10_000,
             drain_timeout: Duration::from_secs(30),
+            // Longer than a lookup and a synced write take.
+            refusal_grid: Duration::from_millis(100),
         }
     }
 }

@@ -38,10 +38,13 @@ lists:
   - { name: 'a b', source: x, category: baseline, refresh: 5, shrink_max: 20 }
   - { source: 'http://x/y', kind: known-good, formt: text }
   - { name: c, source: 's3://bucket', signed_by: x, growth_max: half }
-policy: { on_match: quarantine, on_unavailable: quarantine, rules: [ { list: other } ] }
+policy: { on_match: quarantine, on_unavailable: quarantine, rules: [ { list: other }, { action: reject, answer: accept } ] }
 multipart: { unverifiable: readback }
 limits: { idle_timeout: soon, drain: 0 }
-quarantine: { bucket: q }
+admin: { address: '127.0.0.1:0', tokens: [ { name: a, role: boss, token_file: nowhere, expires: soon } ] }
+quarantine: { bucket: q, recipients: [ age1x ], endpoint: 'ftp://x' }
+webhooks: [ { url: 'http://example.test', events: [ all ] } ]
+canary: {}
 extra: 1
 ";
     let problems = problems(text);
@@ -64,18 +67,24 @@ extra: 1
         "lists[2].signed_by: is no minisign public key",
         "lists[2].growth_max: `half` is no share",
         "lists[1].formt: is unknown; did you mean `format`?",
-        "policy.on_match: `quarantine` is not supported",
-        "policy.on_unavailable: `quarantine` is not supported",
         "policy.rules[0].list: there is no list or service `other`",
         "policy.rules[0].action: is needed",
         "multipart.unverifiable: `readback`",
         "limits.idle_timeout: `soon`",
         "limits.drain: `0`",
-        "quarantine: is not supported by this version yet",
+        "policy.rules[1].answer: `accept` needs",
+        "admin.tokens[0].role: `boss` is unknown",
+        "admin.tokens[0].token_file:",
+        "admin.tokens[0].expires: `soon` is no day",
+        "quarantine.recipients: `age1x` is no age recipient",
+        "quarantine.endpoint: `ftp://x` is no address",
+        "webhooks[0].url: what is listed must not travel",
+        "webhooks[0].events: `all` is unknown",
+        "canary.bucket: is needed",
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nnot in {problems:#?}");
     }
-    assert_eq!(problems.len(), 26, "{problems:#?}");
+    assert_eq!(problems.len(), 32, "{problems:#?}");
 }
 
 #[test]
@@ -88,6 +97,20 @@ fn what_only_two_sections_get_wrong() {
         problems.iter().any(|p| p.starts_with("authentication.users[1].access_key: is given to two")),
         "{problems:?}"
     );
+}
+
+#[test]
+fn quarantine_takes_what_it_does_not_say_from_the_origin() {
+    let rule = "policy: { rules: [ { action: quarantine } ] }\n";
+    assert!(problems(&(LEAST.to_owned() + rule))[0].starts_with("policy.rules[0].action: `quarantine` needs a"));
+    let recipient = "age1jmstr99g5cu8t6ht9z36ge84yyr6xfcfr6x8j9huhs6jjzsu23ns5k2hhu";
+    let kept = format!("quarantine: {{ bucket: q, recipients: [ {recipient} ] }}\n");
+    let problem = &problems(&(LEAST.to_owned() + rule + &kept))[0];
+    assert!(problem.starts_with("quarantine.credentials: are needed"), "{problem}");
+    let own = "9001', region: r, credentials: { access_key: a, secret_key: s }";
+    let quarantine = load_text(&(LEAST.replace("9001'", own) + rule + &kept)).unwrap().quarantine.unwrap();
+    assert_eq!((quarantine.store.port, quarantine.credentials.access_key.as_str()), (9001, "a"));
+    assert_eq!(quarantine.retention, Duration::from_secs(365 * 86_400));
 }
 
 #[test]
@@ -135,8 +158,8 @@ fn the_example_loads_with_and_without_its_optional_parts() {
     assert_eq!(settings.limits.idle_timeout, Duration::from_secs(25));
     let dir = tempfile::tempdir().unwrap();
     let all = example.replace("#: ", "").replace("/etc/hashgate", dir.path().to_str().unwrap());
-    for name in ["admin.token", "secret.key"] {
-        std::fs::write(dir.path().join(name), "token").unwrap();
+    for name in ["admin.token", "secret.key", "desk.token", "officer-1.token", "officer-2.token"] {
+        std::fs::write(dir.path().join(name), name).unwrap();
         set_mode(&dir.path().join(name), 0o600);
     }
     let settings = load_text(&all).unwrap_or_else(|error| panic!("{error}"));

@@ -87,17 +87,50 @@ pub enum Undecidable {
 pub enum OnUnavailable {
     /// Refuse it, and ask the client to come again.
     Refuse,
+    /// Refuse it and keep it sealed, until somebody decides.
+    Quarantine,
     /// Let it pass, look it up again until it is decided, and remove it where it is listed. A waiver of the first promise.
     AllowAndRecheck,
 }
 
-/// What to do about a match.
+/// What to do about a match; the stricter is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Let it pass and count it. A waiver of the first promise, for trying a list.
     Observe,
     /// Refuse it.
     Reject,
+    /// Refuse it, and keep it sealed as evidence.
+    Quarantine,
+}
+
+/// What a client whose upload is refused is told; the stricter is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reply {
+    /// That all went well; the object is not there afterwards.
+    Accept,
+    /// 403 AccessDenied.
+    Refuse,
+}
+
+/// What holds at the moment of a decision, beside the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What to do where nobody can tell, for this kind of request.
+    pub on_unavailable: OnUnavailable,
+    /// The entry hits so much that it may be a mistake, and there is a quarantine: what would be rejected is kept as well,
+    /// until somebody decides.
+    pub flooding: bool,
+    /// An operator has switched every match to `observe`.
+    pub observe_all: bool,
+    /// Two officers have released this very payload for this very place.
+    pub permitted: bool,
+}
+
+impl Moment {
+    /// Nothing special: what cannot be decided is refused.
+    pub const ORDINARY: Moment =
+        Moment { on_unavailable: OnUnavailable::Refuse, flooding: false, observe_all: false, permitted: false };
 }
 
 /// The ordered rules; the first that fits wins.
@@ -124,6 +157,8 @@ pub struct Rule {
     pub tenant: String,
     /// What to do.
     pub action: Action,
+    /// What the client is told.
+    pub answer: Reply,
 }
 
 /// Where a payload is going and who sent it, as far as rules care.
@@ -140,8 +175,10 @@ pub struct Subject {
 pub enum Verdict {
     /// Release the hold.
     Forward(Clear, Why),
-    /// Abort, and refuse as policy.
-    Reject(Why),
+    /// Abort, and answer so.
+    Reject(Why, Reply),
+    /// Abort, keep the payload as evidence, and answer so.
+    Quarantine(Why, Reply),
     /// Abort, and ask the client to come again: nobody knows yet.
     Defer(Undecidable),
 }
@@ -153,8 +190,10 @@ pub enum Why {
     Unlisted,
     /// On these lists, with the action that the rules gave.
     Listed(Vec<Label>),
-    /// Nobody knows; it is looked up again.
+    /// Nobody knows.
     Undecided(Undecidable),
+    /// On these lists, and released by two officers for this place, once.
+    Permitted(Vec<Label>),
 }
 
 /// The proof that a payload was decided to go on. Only [`verdict`] makes one, it is used up by releasing one hold.
@@ -162,43 +201,64 @@ pub enum Why {
 pub struct Clear(());
 
 /// Decides. A list that is unknown, old or unreadable is never the same as "not listed".
-pub fn verdict(finding: Finding, subject: &Subject, policy: &Policy, on_unavailable: OnUnavailable) -> Verdict {
+pub fn verdict(finding: Finding, subject: &Subject, policy: &Policy, moment: Moment) -> Verdict {
     match finding {
         Finding::Unlisted => Verdict::Forward(Clear(()), Why::Unlisted),
-        Finding::Undecidable(why) => match on_unavailable {
+        Finding::Undecidable(why) => match moment.on_unavailable {
             OnUnavailable::Refuse => Verdict::Defer(why),
+            OnUnavailable::Quarantine => Verdict::Quarantine(Why::Undecided(why), Reply::Refuse),
             OnUnavailable::AllowAndRecheck => Verdict::Forward(Clear(()), Why::Undecided(why)),
         },
+        Finding::Listed(labels) if moment.permitted => Verdict::Forward(Clear(()), Why::Permitted(labels)),
+        Finding::Listed(labels) if moment.observe_all => Verdict::Forward(Clear(()), Why::Listed(labels)),
         Finding::Listed(labels) => match strictest(&labels, subject, policy) {
-            Action::Reject => Verdict::Reject(Why::Listed(labels)),
-            Action::Observe => Verdict::Forward(Clear(()), Why::Listed(labels)),
+            (Action::Reject, _) if moment.flooding => Verdict::Quarantine(Why::Listed(labels), Reply::Refuse),
+            (Action::Reject, answer) => Verdict::Reject(Why::Listed(labels), answer),
+            (Action::Quarantine, answer) => Verdict::Quarantine(Why::Listed(labels), answer),
+            (Action::Observe, _) => Verdict::Forward(Clear(()), Why::Listed(labels)),
         },
     }
 }
 
-/// The strictest action over every reading of the bucket; within one reading the first rule that fits any label.
-fn strictest(labels: &[Label], subject: &Subject, policy: &Policy) -> Action {
+impl Policy {
+    /// Whether an upload to here could be quarantined, whatever it is: its payload has to be kept from its first byte on.
+    pub fn may_quarantine(&self, subject: &Subject) -> bool {
+        let tenant = subject.tenant.as_deref();
+        let fits = |rule: &&Rule| {
+            rule.action == Action::Quarantine
+                && rule.fits_tenant(tenant)
+                && subject.buckets.iter().any(|bucket| matches(&rule.bucket, bucket))
+        };
+        self.on_match == Action::Quarantine
+            || self.on_unavailable == OnUnavailable::Quarantine
+            || self.rules.iter().any(|rule| fits(&rule))
+    }
+}
+
+/// The strictest action and answer over every reading of the bucket; within one reading the first rule that fits any
+/// label.
+fn strictest(labels: &[Label], subject: &Subject, policy: &Policy) -> (Action, Reply) {
     let tenant = subject.tenant.as_deref();
     subject
         .buckets
         .iter()
         .map(|bucket| action_for(labels, bucket, tenant, policy))
-        .max()
+        .reduce(|(action, answer), (other, other_answer)| (action.max(other), answer.max(other_answer)))
         // No bucket at all, such as a body sent to `/`: as if its name were empty.
         .unwrap_or_else(|| action_for(labels, "", tenant, policy))
 }
 
-fn action_for(labels: &[Label], bucket: &str, tenant: Option<&str>, policy: &Policy) -> Action {
+fn action_for(labels: &[Label], bucket: &str, tenant: Option<&str>, policy: &Policy) -> (Action, Reply) {
     let mut accepted = labels.iter().filter(|label| !label.on_probation).peekable();
     if accepted.peek().is_none() {
-        return Action::Observe;
+        return (Action::Observe, Reply::Refuse);
     }
     let accepted: Vec<&Label> = accepted.collect();
     policy
         .rules
         .iter()
         .find(|rule| accepted.iter().any(|label| rule.fits(label, bucket, tenant)))
-        .map_or(policy.on_match, |rule| rule.action)
+        .map_or((policy.on_match, Reply::Refuse), |rule| (rule.action, rule.answer))
 }
 
 impl Rule {
@@ -206,9 +266,12 @@ impl Rule {
         matches(&self.list, &label.list)
             && matches(&self.category, &label.category)
             && matches(&self.bucket, bucket)
-            && matches(&self.tenant, tenant.unwrap_or(""))
-            // A pattern such as `*-lab` must not fit a caller of whom nothing is known.
-            && (tenant.is_some() || self.tenant == "*")
+            && self.fits_tenant(tenant)
+    }
+
+    fn fits_tenant(&self, tenant: Option<&str>) -> bool {
+        // A pattern such as `*-lab` must not fit a caller of whom nothing is known.
+        matches(&self.tenant, tenant.unwrap_or("")) && (tenant.is_some() || self.tenant == "*")
     }
 }
 
@@ -245,7 +308,7 @@ mod tests {
     }
 
     fn rule(list: &str, category: &str, bucket: &str, tenant: &str, action: Action) -> Rule {
-        Rule { list: list.into(), category: category.into(), bucket: bucket.into(), tenant: tenant.into(), action }
+        Rule { list: list.into(), category: category.into(), bucket: bucket.into(), tenant: tenant.into(), action, answer: Reply::Refuse }
     }
 
     fn subject(buckets: &[&str], tenant: Option<&str>) -> Subject {
@@ -302,9 +365,9 @@ mod tests {
         for (name, labels, buckets, tenant, rules, on_match, expected) in table {
             let policy = Policy { rules, on_match, on_unavailable: OnUnavailable::Refuse };
             let subject = subject(&buckets, tenant);
-            let verdict = verdict(Finding::Listed(labels.clone()), &subject, &policy, OnUnavailable::Refuse);
+            let verdict = verdict(Finding::Listed(labels.clone()), &subject, &policy, Moment::ORDINARY);
             match (expected, verdict) {
-                (Reject, Verdict::Reject(Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
+                (Reject, Verdict::Reject(Why::Listed(seen), Reply::Refuse)) => assert_eq!(seen, labels, "{name}"),
                 (Observe, Verdict::Forward(_, Why::Listed(seen))) => assert_eq!(seen, labels, "{name}"),
                 (_, other) => panic!("{name}: expected {expected:?}, got {other:?}"),
             }
@@ -324,27 +387,54 @@ mod tests {
         ] {
             let policy = Policy { rules, on_match: Action::Reject, on_unavailable: OnUnavailable::Refuse };
             let subject = subject(&["b"], None);
-            let verdict = verdict(Finding::Listed(labels.clone()), &subject, &policy, OnUnavailable::Refuse);
-            assert_eq!(matches!(verdict, Verdict::Reject(_)), rejected, "{labels:?}");
+            let verdict = verdict(Finding::Listed(labels.clone()), &subject, &policy, Moment::ORDINARY);
+            assert_eq!(matches!(verdict, Verdict::Reject(..)), rejected, "{labels:?}");
         }
     }
 
     #[test]
     fn unlisted_goes_on_and_undecidable_only_where_it_is_said_to() {
-        use OnUnavailable::{AllowAndRecheck, Refuse};
+        use OnUnavailable::{AllowAndRecheck, Quarantine, Refuse};
         let rules = vec![rule("*", "*", "*", "*", Action::Observe)];
         let policy = Policy { rules, on_match: Action::Observe, on_unavailable: Refuse };
         let subject = subject(&["b"], None);
-        for unavailable in [Refuse, AllowAndRecheck] {
-            let verdict = verdict(Finding::Unlisted, &subject, &policy, unavailable);
+        let moment = |on_unavailable| Moment { on_unavailable, ..Moment::ORDINARY };
+        for unavailable in [Refuse, Quarantine, AllowAndRecheck] {
+            let verdict = verdict(Finding::Unlisted, &subject, &policy, moment(unavailable));
             assert!(matches!(verdict, Verdict::Forward(_, Why::Unlisted)));
         }
         use Undecidable::{DigestMissing, ListDamaged, ListTooOld, ServiceAway};
         for why in [ListTooOld, DigestMissing, ListDamaged, ServiceAway] {
-            let decide = |unavailable| verdict(Finding::Undecidable(why), &subject, &policy, unavailable);
+            let decide = |unavailable| verdict(Finding::Undecidable(why), &subject, &policy, moment(unavailable));
             assert_eq!(decide(Refuse), Verdict::Defer(why));
+            assert_eq!(decide(Quarantine), Verdict::Quarantine(Why::Undecided(why), Reply::Refuse));
             assert!(matches!(decide(AllowAndRecheck), Verdict::Forward(_, Why::Undecided(seen)) if seen == why));
         }
+    }
+
+    /// Evidence is kept where a rule says so, where an entry floods, and never where an operator or two officers let pass.
+    #[test]
+    fn what_is_kept_and_what_passes_at_special_moments() {
+        let keep = Rule { answer: Reply::Accept, ..rule("*", "*", "kept", "*", Action::Quarantine) };
+        let policy = Policy { rules: vec![keep], on_match: Action::Reject, on_unavailable: OnUnavailable::Refuse };
+        let labels = vec![label("sample", "house:baseline")];
+        let decide = |buckets: &[&str], moment| {
+            verdict(Finding::Listed(labels.clone()), &subject(buckets, None), &policy, moment)
+        };
+        let (listed, ordinary) = (|| Why::Listed(labels.clone()), Moment::ORDINARY);
+        let flooding = Moment { flooding: true, ..ordinary };
+        assert_eq!(decide(&["kept"], ordinary), Verdict::Quarantine(listed(), Reply::Accept));
+        assert_eq!(decide(&["b"], ordinary), Verdict::Reject(listed(), Reply::Refuse));
+        assert_eq!(decide(&["b", "kept"], ordinary), Verdict::Quarantine(listed(), Reply::Refuse), "two readings");
+        assert_eq!(decide(&["b"], flooding), Verdict::Quarantine(listed(), Reply::Refuse));
+        for buckets in [["kept"], ["b"]] {
+            let observed = decide(&buckets, Moment { observe_all: true, ..flooding });
+            assert!(matches!(observed, Verdict::Forward(_, Why::Listed(_))));
+            let permitted = decide(&buckets, Moment { permitted: true, ..flooding });
+            assert!(matches!(permitted, Verdict::Forward(_, Why::Permitted(_))));
+        }
+        assert!(policy.may_quarantine(&subject(&["kept"], None)));
+        assert!(!policy.may_quarantine(&subject(&["b"], None)));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Record {
     pub fn decided(&mut self, why: &Why) {
         match why {
             Why::Unlisted => {}
-            Why::Listed(labels) => self.labels.clone_from(labels),
+            Why::Listed(labels) | Why::Permitted(labels) => self.labels.clone_from(labels),
             Why::Undecided(_) => self.undecided = true,
         }
     }

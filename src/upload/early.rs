@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use crate::act::{self, Place};
-use crate::decide::{self, OnUnavailable, Subject, Verdict, Why};
+use crate::decide::{self, Moment, Subject, Verdict, Why};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Interrupted, buffered};
 use crate::gate::Gate;
@@ -73,8 +73,8 @@ async fn early_commit(
     let Inspected { digests, decoded } = inspected?;
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, &subject, &gate.settings.policy, OnUnavailable::Refuse) {
-        Verdict::Reject(why @ Why::Listed(_)) => {
+    match decide::verdict(finding, &subject, &gate.settings.policy, Moment::ORDINARY) {
+        Verdict::Reject(why @ Why::Listed(_), _) | Verdict::Quarantine(why @ Why::Listed(_), _) => {
             record.decided(&why);
             act::remove_committed(gate, place, answer).await;
             Err(Failure::Listed)

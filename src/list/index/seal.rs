@@ -113,6 +113,11 @@ impl Key {
         std::array::from_fn(|at| pad.as_bytes()[at] ^ data_key[at])
     }
 
+    /// Another key, for a purpose of its own.
+    pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        self.derive(purpose)
+    }
+
     fn derive(&self, purpose: &str) -> [u8; 32] {
         blake3::derive_key(&format!("hashgate key file v1 {purpose}"), &self.0)
     }
