@@ -5,9 +5,10 @@
 //! its upload like any other, if the store then says that it copied the very bytes that were read: its ETag is their MD5.
 //! Otherwise its Complete is unverifiable.
 
+use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
 use crate::act::{Source, read_source};
 use crate::config::settings::{UnknownCopy, Unverifiable};
-use crate::decide::{self, Moment, Subject, Verdict};
+use crate::decide::{self, Moment, Verdict};
 use crate::digest::{Algorithm, Digests, Hashing};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
@@ -24,17 +25,17 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
 use quick_xml::escape::unescape;
+use std::sync::Arc;
 
 /// Makes the copy, once its source was found on no list, or may be unknown.
 pub async fn copy(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     record: &mut Record,
-    errand: &Errand,
-    parts: &Parts,
-    subject: Subject,
+    seen: Seen<'_>,
     upload: Option<UploadId>,
     head: OriginHead,
 ) -> Result<Response<AnswerBody>, Failure> {
+    let (errand, parts, policy) = (seen.errand, seen.parts, &gate.settings.policy);
     let source = match source(gate, parts) {
         Some(source) => read_source(gate, &source).await,
         None => None,
@@ -47,11 +48,13 @@ pub async fn copy(
         Some(id) => part(gate, id, parts, &source).await?,
         None => None,
     };
-    let (digests, decoded) = read(gate, source, part.as_mut(), &parts.headers).await?;
+    let quarantine = gate.quarantine.as_ref().filter(|_| policy.may_quarantine(seen.subject) || gate.floods.any());
+    let mut keeping = quarantine.map(|quarantine| quarantine.keeping());
+    let (digests, decoded) = read(gate, source, part.as_mut(), keeping.as_mut(), &parts.headers).await?;
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, &subject, &gate.settings.policy, Moment::ORDINARY) {
+    match decide::verdict(finding, seen.subject, policy, Moment::ORDINARY) {
         Verdict::Forward(_, why) => {
             record.decided(&why);
             let releasing = match part {
@@ -65,9 +68,16 @@ pub async fn copy(
                 None => Ok(answer),
             }
         }
-        Verdict::Reject(why, _) | Verdict::Quarantine(why, _) => {
+        Verdict::Reject(why, _) => {
             record.decided(&why);
             Err(Failure::Listed)
+        }
+        // What a copy would have answered, its dates and versions, nobody can make up: it is refused in every case.
+        Verdict::Quarantine(why, _) => {
+            record.decided(&why);
+            let payload = keeping.map_or(Payload::Parts(Err(NotKept::NotSeen)), Payload::Streamed);
+            seen.keep(gate, record, &why, &digests, payload).await;
+            Err(Failure::Quarantined)
         }
         Verdict::Defer(why) => Err(Failure::Undecidable(why)),
     }
@@ -122,6 +132,7 @@ async fn read(
     gate: &Gate,
     source: Response<AnswerBody>,
     mut part: Option<&mut Part>,
+    mut keeping: Option<&mut Keeping>,
     headers: &HeaderMap,
 ) -> Result<(Digests, Option<Decoded>), Failure> {
     let said = [headers, source.headers()].into_iter().flat_map(|headers| headers.get_all(CONTENT_ENCODING));
@@ -136,6 +147,9 @@ async fn read(
         decoding.update(&data);
         if let Some(part) = &mut part {
             part.see(&data).await;
+        }
+        if let Some(keeping) = &mut keeping {
+            keeping.see(&data).await;
         }
     }
     Ok((hashing.finish(), decoding.finish()))

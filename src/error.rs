@@ -41,6 +41,10 @@ pub enum Failure {
     PartTooEarly,
     /// On a list, and refused by policy.
     Listed,
+    /// Refused by policy, and kept as evidence.
+    Quarantined,
+    /// The room that is set aside for cases is in use: the disk is full.
+    JournalTight,
     /// Nobody knows whether it is on a list.
     Undecidable(Undecidable),
     /// Too many policy refusals from this address.
@@ -116,7 +120,7 @@ impl Failure {
                 Code::NotImplemented,
                 "The source of this copy cannot be read by this gateway. Please upload its bytes instead.".to_owned(),
             ),
-            Failure::Listed => (Code::AccessDenied, Code::AccessDenied.message().to_owned()),
+            Failure::Listed | Failure::Quarantined => (Code::AccessDenied, Code::AccessDenied.message().to_owned()),
             Failure::RefusalRate | Failure::PartTooEarly | Failure::ReadBack => {
                 (Code::SlowDown, Code::SlowDown.message().to_owned())
             }
@@ -127,6 +131,7 @@ impl Failure {
             ),
             Failure::Undecidable(_)
             | Failure::AuditBroken
+            | Failure::JournalTight
             | Failure::ReadBackBroken
             | Failure::RecheckBroken
             | Failure::Origin(_) => {
@@ -154,6 +159,8 @@ impl Failure {
             Failure::Body(InspectError::Slow(_)) => Outcome::ClientSlow,
             Failure::Body(_) | Failure::Complete(_) => Outcome::Malformed,
             Failure::Listed => Outcome::Rejected,
+            Failure::Quarantined => Outcome::Quarantined,
+            Failure::JournalTight => Outcome::JournalTight,
             Failure::Undecidable(_) => Outcome::Undecidable,
             Failure::RefusalRate => Outcome::RateLimited,
             Failure::AuditBroken => Outcome::AuditBroken,
@@ -187,6 +194,8 @@ impl Failure {
             Failure::ReadBackBroken => "read_back_broken",
             Failure::Unverifiable => "multipart_unverifiable",
             Failure::Listed => "listed",
+            Failure::Quarantined => "quarantined",
+            Failure::JournalTight => "journal_tight",
             Failure::Undecidable(Undecidable::ListTooOld) => "list_too_old",
             Failure::Undecidable(Undecidable::DigestMissing) => "digest_missing",
             Failure::Undecidable(Undecidable::ListDamaged) => "list_damaged",

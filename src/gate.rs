@@ -1,11 +1,11 @@
 //! What every request shares.
 
-use crate::act::{Floods, ReadBacks, Rechecks, Refusals};
+use crate::act::{Floods, Quarantine, ReadBacks, Rechecks, Refusals};
 use crate::ask::Services;
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
 use crate::decide::Finding;
-use crate::digest::{Algorithms, Digests};
+use crate::digest::{Algorithm, Algorithms, Digests};
 use crate::error::Failure;
 use crate::forward::{Origin, Resigning};
 use crate::inspect::Decoded;
@@ -38,6 +38,8 @@ pub struct Gate {
     pub read_backs: ReadBacks,
     /// Uploads that are looked up again.
     pub rechecks: Rechecks,
+    /// Where matches are kept, if anywhere.
+    pub quarantine: Option<Arc<Quarantine>>,
     /// Services that are asked about digests.
     pub services: Services,
     /// What operators have decided about entries.
@@ -53,6 +55,7 @@ impl Gate {
         origin: Arc<Origin>,
         multipart: Arc<Multipart>,
         later: (ReadBacks, Rechecks),
+        quarantine: Option<Arc<Quarantine>>,
         services: Services,
         decisions: Decisions,
         sinks: Sinks,
@@ -67,6 +70,7 @@ impl Gate {
             multipart,
             read_backs,
             rechecks,
+            quarantine,
             services,
             decisions,
             floods: Floods::new(settings.flood),
@@ -82,7 +86,9 @@ impl Gate {
 
     /// The algorithms that today's lists need.
     pub fn algorithms(&self) -> Algorithms {
-        self.sinks.lists.current().algorithms().and(self.services.algorithms())
+        let needed = self.sinks.lists.current().algorithms().and(self.services.algorithms());
+        // Who is told that all went well is told the ETag, too.
+        if self.settings.policy.accepts() { needed.with(Algorithm::Md5) } else { needed }
     }
 
     /// What today's lists say of a payload, and where they say nothing, the services.

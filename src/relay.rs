@@ -19,6 +19,9 @@ pub async fn relay(
         && answer.status().is_success()
     {
         gate.multipart.forget(&upload);
+        if let Some(quarantine) = &gate.quarantine {
+            quarantine.parts().forget(&upload);
+        }
     }
     Ok(answer)
 }

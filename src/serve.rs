@@ -1,6 +1,6 @@
 //! Starting a gate, reloading it, stopping it.
 
-use crate::act::{ReadBacks, Rechecks, read_back, recheck};
+use crate::act::{Quarantine, ReadBacks, Rechecks, quarantine, read_back, recheck};
 use crate::admin;
 use crate::ask::Services;
 use crate::config::settings::Settings;
@@ -11,6 +11,7 @@ use crate::list::{Decisions, Keeping, ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
 use crate::multipart::{self, Multipart};
 use crate::record::{Audit, AuditError, Metrics, Sinks};
+use crate::signing::Signing;
 use prometheus::Registry;
 use std::io;
 use std::net::SocketAddr;
@@ -43,6 +44,12 @@ pub enum StartError {
     /// The certificates of a service.
     #[error("services: {0}")]
     ServiceRoots(RootsError),
+    /// The key of the gate's signature.
+    #[error("state.dir: {0}")]
+    Signing(KeyError),
+    /// What is kept.
+    #[error(transparent)]
+    Quarantine(#[from] quarantine::OpenError),
     /// A socket.
     #[error("{0}: cannot listen on {1}: {2}")]
     Bind(&'static str, SocketAddr, io::Error),
@@ -71,6 +78,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let lists = Arc::new(lists.map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
+    let signing = Arc::new(Signing::open(&settings.state_dir).map_err(StartError::Signing)?);
+    let keeping = settings.quarantine.as_ref();
+    let open = |kept| Quarantine::open(kept, &settings.limits, &settings.state_dir, signing.clone(), metrics.clone());
+    let quarantine = keeping.map(open).transpose()?.map(Arc::new);
     let decisions = Decisions::open(&settings.state_dir).map_err(StartError::Decisions)?;
     let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
@@ -82,8 +93,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
     let admin_settings = settings.admin.clone();
-    let gate =
-        Arc::new(Gate::new(settings, origin, multipart, later, services, decisions, Sinks { metrics, audit, lists }));
+    let sinks = Sinks { metrics, audit, lists };
+    let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, decisions, sinks));
 
     // Before the first client: keys whose object nobody has looked up are shut.
     read_back::resume(&gate)?;
@@ -105,6 +116,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tasks.push(tokio::spawn(expire(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(refresh(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(recheck::run(gate.clone(), stop.clone())));
+    tasks.push(tokio::spawn(quarantine::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(scrub(gate.clone(), stop)));
     Ok(Running { gate, tls, address, admin_address, stopping, tasks })
 }
@@ -163,6 +175,9 @@ async fn expire(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = tokio::time::sleep(multipart::EXPIRE_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
+        }
+        if let Some(quarantine) = &gate.quarantine {
+            quarantine.parts().expire(gate.settings.multipart.spool_idle);
         }
         let multipart = gate.multipart.clone();
         if let Err(error) = spawn_blocking(move || multipart.expire()).await {

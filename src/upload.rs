@@ -6,12 +6,13 @@
 mod client;
 mod early;
 
+use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
 use crate::act::{self, Place, read_back, recheck};
 use crate::answer::{self, Answer};
 use crate::authenticate::Caller;
 use crate::config::settings::Unverifiable;
 use crate::copying;
-use crate::decide::{self, Clear, Finding, Label, Moment, OnUnavailable, Subject, Verdict, Why};
+use crate::decide::{self, Clear, Finding, Label, Moment, OnUnavailable, Reply, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
@@ -89,14 +90,19 @@ async fn attempt(
     if gate.sinks.audit.is_broken() {
         return Err(Failure::AuditBroken);
     }
+    if gate.quarantine.as_ref().is_some_and(|quarantine| quarantine.is_tight()) {
+        return Err(Failure::JournalTight);
+    }
     if !caller.is_verified() && gate.refusals.is_spent(peer.ip()) {
         return Err(Failure::RefusalRate);
     }
     let _in_flight = gate.sinks.metrics.upload();
     if copy {
-        return copying::copy(gate, record, &errand, &parts, subject(&errand, &caller), id, origin_head).await;
+        let (parts, errand, caller, subject) = (&parts, &errand, &caller, &subject(&errand, &caller));
+        let seen = Seen { received: now, parts, errand, caller, peer, fields: &[], subject };
+        return copying::copy(gate, record, seen, id, origin_head).await;
     }
-    let upload = Upload { gate, peer, parts, errand, caller, names, now };
+    let upload = Upload { gate, peer, parts, errand, caller, names, now, fields: Vec::new() };
     upload.run(record, client, id, origin_head, reframe).await
 }
 
@@ -111,6 +117,8 @@ struct Upload<'a> {
     names: Vec<String>,
     /// When its head came.
     now: OffsetDateTime,
+    /// What a form says in its fields.
+    fields: Vec<(String, String)>,
 }
 
 impl Upload<'_> {
@@ -125,7 +133,7 @@ impl Upload<'_> {
     ) -> Result<Response<AnswerBody>, Failure> {
         let gate = self.gate;
         let number = Head::of(&self.parts).query_value("partNumber").as_deref().and_then(part_number);
-        let mut role = Role::of(&gate.multipart, &self.errand, id, number, gate.algorithms()).await?;
+        let mut role = Role::of(&gate.multipart, &self.errand, id.clone(), number, gate.algorithms()).await?;
         let mut held = Held::new(gate.origin.clone(), origin_head);
         // A client that waits for 100 Continue hears the origin's own word, unless its payload is so short that the
         // origin must not hear of it yet.
@@ -136,20 +144,26 @@ impl Upload<'_> {
             }
         }
         let mut inspection = client.inspect(gate, &self.parts, &self.errand, &mut self.caller)?;
-        let streamed = match self.admit_form(record, &mut inspection).await {
-            Ok(first) => stream(first, &mut inspection, &mut held, &mut role, reframe).await,
+        let admitted = self.admit_form(record, &mut inspection).await;
+        let mut keeping = self.keeping();
+        let streamed = match admitted {
+            Ok(first) => stream(first, &mut inspection, &mut held, &mut role, &mut keeping, reframe).await,
             Err(failure) => Err(Streaming::Failed(failure)),
         };
         record.saw(inspection.payload_len());
         match streamed {
-            Ok(()) => self.judge(record, inspection.finish()?, role, held).await,
+            Ok(()) => {
+                let part = id.zip(number);
+                self.judge(record, inspection.finish()?, role, held, Kept { keeping, part }).await
+            }
             Err(Streaming::Failed(failure)) => {
                 client.take_back(inspection);
                 Err(failure)
             }
             Err(Streaming::Interrupted(interrupted)) => {
+                let subject = self.subject();
                 let place = Place::of(&self.parts, self.errand.form_key());
-                let early = Early { inspection, subject: self.subject(), client, place, role };
+                let early = Early { inspection, seen: self.seen(&subject), client, place, role };
                 interruption(gate, record, interrupted, Some(early)).await
             }
         }
@@ -180,6 +194,7 @@ impl Upload<'_> {
         let (caller, range) = self.gate.authenticator.authenticate_form(fields, bucket, self.now)?;
         record.called_by(&caller);
         self.caller = caller;
+        self.fields.clone_from(&fields.fields);
         inspection.heed(fields, &segments, &self.gate.settings.encodings, self.gate.algorithms(), range);
         Ok(segments)
     }
@@ -191,6 +206,7 @@ impl Upload<'_> {
         inspected: Inspected,
         role: Role,
         held: Held,
+        kept: Kept,
     ) -> Result<Response<AnswerBody>, Failure> {
         let gate = self.gate;
         let Inspected { digests, decoded } = inspected;
@@ -212,7 +228,8 @@ impl Upload<'_> {
         if let Finding::Listed(labels) = &finding {
             self.count_hit(record, labels);
         }
-        let moment = Moment { on_unavailable: self.on_unavailable(assembling.as_ref()), ..Moment::ORDINARY };
+        let on_unavailable = self.on_unavailable(assembling.as_ref());
+        let moment = Moment { on_unavailable, flooding: self.is_flooding(&finding), ..Moment::ORDINARY };
         match decide::verdict(finding, &self.subject(), &gate.settings.policy, moment) {
             Verdict::Forward(clear, why) => {
                 record.decided(&why);
@@ -222,11 +239,16 @@ impl Upload<'_> {
                     queued = Some(self.look_up_again(record, iter::once(&object).chain(read)).await?);
                 }
                 let answer = match (role, assembling) {
-                    (_, Some(completing)) => self.complete(record, completing, held, clear).await,
+                    (role, Some(completing)) => {
+                        let answer = self.complete(record, completing, held, clear).await;
+                        kept.completed(gate, &role, &answer);
+                        answer
+                    }
                     (Role::Part(part), None) => {
                         let releasing = part.releasing(&digests).await;
                         record.released();
                         let answer = release(held, clear).await?;
+                        kept.stored(gate, stored_etag(&answer)).await;
                         releasing.answered(stored_etag(&answer)).await;
                         Ok(answer)
                     }
@@ -240,12 +262,27 @@ impl Upload<'_> {
                 }
                 answer
             }
-            Verdict::Reject(why, _) | Verdict::Quarantine(why, _) => {
+            Verdict::Reject(why, reply) => {
                 record.decided(&why);
+                if let Some(refusal) = self.refused_by_origin(held).await {
+                    return Ok(refusal);
+                }
                 if assembling.is_some() {
                     act::abort_multipart(gate, &self.parts).await;
                 }
-                self.reject(held).await
+                self.answer(record, reply, Failure::Listed, &object, &role).await
+            }
+            Verdict::Quarantine(why, reply) => {
+                record.decided(&why);
+                // First of all: a client that goes away now changes nothing any more.
+                self.seen(&self.subject()).keep(gate, record, &why, &object, kept.payload(gate, &role)).await;
+                if let Some(refusal) = self.refused_by_origin(held).await {
+                    return Ok(refusal);
+                }
+                if assembling.is_some() {
+                    act::abort_multipart(gate, &self.parts).await;
+                }
+                self.answer(record, reply, Failure::Quarantined, &object, &role).await
             }
             Verdict::Defer(why) => Err(Failure::Undecidable(why)),
         }
@@ -259,13 +296,25 @@ impl Upload<'_> {
         }
     }
 
-    /// What to do where nobody can tell. Only whole objects can be found again, and removed; a part waits.
+    /// What to do where nobody can tell. Only whole objects can be found again, and removed; a part waits. What becomes no
+    /// object is not kept.
     fn on_unavailable(&self, assembling: Option<&Completing>) -> OnUnavailable {
         let is_object = match assembling {
             Some(completing) => completing.whole.is_some(),
             None => matches!(self.errand.operation, Operation::PutObject | Operation::PostObject),
         };
-        if is_object { self.gate.settings.policy.on_unavailable } else { OnUnavailable::Refuse }
+        let is_kept = is_object || self.errand.operation.is_upload();
+        match self.gate.settings.policy.on_unavailable {
+            OnUnavailable::AllowAndRecheck if is_object => OnUnavailable::AllowAndRecheck,
+            OnUnavailable::Quarantine if is_kept => OnUnavailable::Quarantine,
+            _ => OnUnavailable::Refuse,
+        }
+    }
+
+    /// Whether the entry that was hit hits so much that what would be rejected is kept, too.
+    fn is_flooding(&self, finding: &Finding) -> bool {
+        let Finding::Listed(labels) = finding else { return false };
+        self.gate.quarantine.is_some() && self.gate.floods.is_flooding(labels, &self.gate.decisions)
     }
 
     /// Puts the object into the queue of those that are looked up again.
@@ -334,22 +383,94 @@ impl Upload<'_> {
         }
     }
 
-    /// Aborts a listed upload. Where the caller is only claimed, the origin is asked whether it knows them: a stranger
-    /// must not learn from us what is listed.
-    async fn reject(&self, held: Held) -> Result<Response<AnswerBody>, Failure> {
-        if !self.caller.is_verified() {
-            self.gate.refusals.spend(self.peer.ip());
-            if self.gate.asks_origin()
-                && let Ok(Asked::Refuses(refusal)) = held.abort_and_ask().await
-            {
-                return Ok(refusal);
-            }
+    /// Aborts an upload. Where the caller is only claimed, the origin is asked whether it knows them, and its refusal is
+    /// theirs: a stranger must not learn from us what is listed.
+    async fn refused_by_origin(&self, held: Held) -> Option<Response<AnswerBody>> {
+        if self.caller.is_verified() {
+            return None;
         }
-        Err(Failure::Listed)
+        self.gate.refusals.spend(self.peer.ip());
+        if !self.gate.asks_origin() {
+            return None;
+        }
+        match held.abort_and_ask().await {
+            Ok(Asked::Refuses(refusal)) => Some(refusal),
+            Ok(Asked::WouldTake) | Err(_) => None,
+        }
+    }
+
+    /// A payload that may have to be kept, from its first byte on.
+    fn keeping(&self) -> Option<Keeping> {
+        let quarantine = self.gate.quarantine.as_ref().filter(|_| self.errand.operation.is_upload())?;
+        let possible = self.gate.settings.policy.may_quarantine(&self.subject()) || self.gate.floods.any();
+        possible.then(|| quarantine.keeping())
+    }
+
+    /// What a case is told of this request.
+    fn seen<'a>(&'a self, subject: &'a Subject) -> Seen<'a> {
+        let Upload { peer, parts, errand, caller, now, fields, .. } = self;
+        Seen { received: *now, parts, errand, caller, peer: *peer, fields, subject }
+    }
+
+    /// What the client is told of an upload that is not let through.
+    async fn answer(
+        &self,
+        record: &mut Record,
+        reply: Reply,
+        failure: Failure,
+        object: &Digests,
+        role: &Role,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        if reply == Reply::Refuse {
+            return Err(failure);
+        }
+        match act::accepted(self.gate, &self.parts, &self.errand, object, role.named_parts().as_deref()).await {
+            Some(answer) => {
+                record.accepted(failure.outcome());
+                Ok(answer)
+            }
+            None => Err(failure),
+        }
     }
 
     fn subject(&self) -> Subject {
         subject(&self.errand, &self.caller)
+    }
+}
+
+/// What is kept of a payload until its verdict, and which part of an upload it is.
+struct Kept {
+    keeping: Option<Keeping>,
+    part: Option<(UploadId, u16)>,
+}
+
+impl Kept {
+    /// The store took a part under this ETag: it is kept on, for its whole may turn out to be listed.
+    async fn stored(self, gate: &Gate, etag: Option<&str>) {
+        let (Some(quarantine), Some(keeping), Some(etag)) = (&gate.quarantine, self.keeping, etag) else { return };
+        if let (Some((id, number)), Ok(sealed)) = (self.part, keeping.finish().await) {
+            quarantine.parts().stored(id, number, etag, sealed);
+        }
+    }
+
+    /// A Complete was let go, and took: its parts need not be kept any more.
+    fn completed(self, gate: &Gate, role: &Role, answer: &Result<Response<AnswerBody>, Failure>) {
+        let stored = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+        if let (true, Role::Complete(id, _), Some(quarantine)) = (stored, role, &gate.quarantine) {
+            quarantine.parts().forget(id);
+        }
+    }
+
+    /// The payload of a case: what has just streamed, or the parts that a Complete names.
+    fn payload(self, gate: &Gate, role: &Role) -> Payload {
+        let named = role.named_parts();
+        match (self.keeping, role, named, &gate.quarantine) {
+            (_, Role::Complete(id, _), Some(named), Some(quarantine)) => {
+                Payload::Parts(quarantine.parts().take(id, &named))
+            }
+            (Some(keeping), _, _, _) => Payload::Streamed(keeping),
+            _ => Payload::Parts(Err(NotKept::NotSeen)),
+        }
     }
 }
 
@@ -365,11 +486,15 @@ async fn stream(
     inspection: &mut Inspection<Incoming>,
     held: &mut Held,
     role: &mut Role,
+    keeping: &mut Option<Keeping>,
     reframe: Reframe,
 ) -> Result<(), Streaming> {
     loop {
         for segment in segments {
             role.see(&segment).await;
+            if let (Some(keeping), Segment::Payload(payload)) = (keeping.as_mut(), &segment) {
+                keeping.see(payload).await;
+            }
             for segment in reframe.convert(segment) {
                 held.push(segment).await.map_err(Streaming::Interrupted)?;
             }

@@ -7,6 +7,7 @@ use crate::config::settings::Flood;
 use crate::decide::{Label, Mark};
 use crate::list::Decisions;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ const ENTRIES_MAX: usize = 100_000;
 pub struct Floods {
     bounds: Flood,
     entries: Mutex<HashMap<Mark, Window>>,
+    any: AtomicBool,
 }
 
 struct Window {
@@ -38,7 +40,7 @@ pub struct Alarm {
 impl Floods {
     /// Counts nothing yet.
     pub fn new(bounds: Flood) -> Floods {
-        Floods { bounds, entries: Mutex::default() }
+        Floods { bounds, entries: Mutex::default(), any: AtomicBool::new(false) }
     }
 
     /// Counts a hit; `tenant` is that of a verified caller. The alarm is raised once.
@@ -62,17 +64,32 @@ impl Floods {
             let over = window.uploads > self.bounds.uploads || window.tenants.len() > self.bounds.tenants;
             if over && !window.flooding {
                 window.flooding = true;
+                self.any.store(true, Ordering::Relaxed);
                 alarm = Some(Alarm { uploads: window.uploads, tenants: window.tenants.len() });
             }
         }
         alarm
     }
 
+    /// Whether an entry is a flood, or was one until somebody decided.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Whether one of these payloads' entries is a flood about which nobody has decided.
+    pub fn is_flooding(&self, labels: &[Label], decisions: &Decisions) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let flooding = |label: &Label| entries.get(&label.payload).is_some_and(|window| window.flooding);
+        labels.iter().any(|label| flooding(label) && decisions.of(&label.payload).is_none())
+    }
+
     /// Entries that are a flood, and about which nobody has decided yet.
     pub fn flooding(&self, decisions: &Decisions) -> usize {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|mark, _| decisions.of(mark).is_none());
-        entries.values().filter(|window| window.flooding).count()
+        let flooding = entries.values().filter(|window| window.flooding).count();
+        self.any.store(flooding > 0, Ordering::Relaxed);
+        flooding
     }
 }
 

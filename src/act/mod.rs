@@ -4,19 +4,39 @@ use crate::decide::Why;
 use crate::gate::Gate;
 use serde_json::{Value, json};
 
+mod accept;
 mod flood;
 mod incident;
 mod own;
+pub mod quarantine;
 pub mod read_back;
 pub mod recheck;
 mod refusals;
 
+pub use accept::{accepted, why_not};
 pub use flood::Floods;
 pub use incident::{abort_multipart, remove_committed};
 pub use own::{Place, Source, read_source};
+pub use quarantine::Quarantine;
 pub use read_back::ReadBacks;
 pub use recheck::Rechecks;
 pub use refusals::Refusals;
+
+/// The audit line of a case that has got further: no digest, no name of an object, no person.
+fn case_line(gate: &Gate, outcome: &'static str, manifest: &quarantine::Manifest) {
+    let payload_kept = manifest.payload.payload_not_kept.is_none();
+    tracing::info!(case = manifest.case, outcome, payload_kept, "case");
+    let line = json!({
+        "request": manifest.case, "case": manifest.case, "operation": "Case", "outcome": outcome,
+        "bucket": manifest.target.bucket, "tenant": manifest.caller.tenant, "payload_kept": payload_kept,
+        "reason": manifest.reason,
+    });
+    if let Value::Object(line) = line
+        && gate.sinks.audit.append(&line).is_err()
+    {
+        gate.sinks.metrics.audit_failure();
+    }
+}
 
 /// An audit line of its own, of an object that was looked up after its request: the request's is written already, or
 /// belongs to a process that is gone.

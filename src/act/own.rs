@@ -1,14 +1,16 @@
 //! Requests of the gate's own, with `origin.credentials`.
 
-use crate::forward::{AnswerBody, OriginHead};
+use crate::config::settings::Settings;
+use crate::forward::{AnswerBody, Origin, OriginHead, buffered};
 use crate::gate::Gate;
 use crate::s3::head::query_pairs;
 use crate::s3::target::{Target, decode, encode_path};
 use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use http::request::Parts;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// SHA-256 of no bytes: the payload hash of a request without a body.
@@ -98,7 +100,44 @@ pub(super) async fn call(
     query: &str,
     header: Option<(HeaderName, &str)>,
 ) -> Option<Response<AnswerBody>> {
-    let credentials = gate.settings.origin.credentials.as_ref()?;
+    send(&gate.settings, &gate.origin, place, method, query, header).await
+}
+
+/// What the origin says of one of a place's settings: status and a short body. `None` as for [`call`].
+pub(super) async fn ask(
+    settings: &Settings,
+    origin: &Arc<Origin>,
+    place: &Place,
+    query: &str,
+) -> Option<(StatusCode, String)> {
+    let answer = send(settings, origin, place, Method::GET, query, None).await?;
+    let status = answer.status();
+    let body = buffered(answer).await.ok()?.into_body().collect_short().await.ok()?;
+    Some((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Whether a status says that there is no such setting, or that the store knows none of its kind.
+pub(super) fn knows_no_such(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 404 | 405 | 501)
+}
+
+/// The bucket of a client's request, as a place.
+pub(super) fn bucket_of(parts: &Parts, bucket: &str) -> Option<Place> {
+    let place = Place::of(parts, None)?;
+    // In path style the bucket is the first segment; a bucket that the Host names is the path `/`.
+    let path = if place.path.trim_start_matches('/').starts_with(bucket) { format!("/{bucket}") } else { "/".into() };
+    Some(Place { path, ..place })
+}
+
+async fn send(
+    settings: &Settings,
+    store: &Arc<Origin>,
+    place: &Place,
+    method: Method,
+    query: &str,
+    header: Option<(HeaderName, &str)>,
+) -> Option<Response<AnswerBody>> {
+    let credentials = settings.origin.credentials.as_ref()?;
     let separator = if query.is_empty() { "" } else { "?" };
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = method;
@@ -108,13 +147,13 @@ pub(super) async fn call(
     if let Some((name, value)) = header {
         parts.headers.insert(name, HeaderValue::try_from(value).ok()?);
     }
-    let origin = &gate.settings.origin;
+    let origin = &settings.origin;
     let region = origin.region.as_deref().unwrap_or("us-east-1");
-    let target = Target::read(&place.host, &place.path, &gate.settings.listen.base_domains);
+    let target = Target::read(&place.host, &place.path, &settings.listen.base_domains);
     let mut head = OriginHead::of_client(parts, IpAddr::V4(Ipv4Addr::LOCALHOST));
     let now = OffsetDateTime::now_utc();
     head.sign(EMPTY_SHA256, credentials, region, (origin.host_header, &origin.authority), &target, now);
-    gate.origin.send(head.bare()).await.ok()
+    store.send(head.bare()).await.ok()
 }
 
 /// The query that names a version, or nothing.

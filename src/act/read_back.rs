@@ -6,10 +6,11 @@
 //! lock, where nothing could be removed, or with a customer's key, where nothing could be read.
 
 use super::own::{self, Identity, Place, Removal};
+use super::quarantine::{self, Read};
 use super::written_down;
 use crate::config::settings::Unverifiable;
 use crate::decide::{self, Moment, Subject, Verdict};
-use crate::digest::{Digests, Hashing};
+use crate::digest::Hashing;
 use crate::forward::{AnswerBody, buffered};
 use crate::gate::Gate;
 use crate::s3::code::{Code, error_xml};
@@ -136,18 +137,11 @@ pub async fn is_possible(gate: &Gate, complete: &Parts, bucket: &str) -> bool {
     if gate.settings.multipart.unverifiable != Unverifiable::ReadBack || customer_key {
         return false;
     }
-    let Some(place) = Place::of(complete, None) else { return false };
-    // In path style the bucket is the first segment; a bucket that the Host names is the path `/`.
-    let path = if place.path.trim_start_matches('/').starts_with(bucket) { format!("/{bucket}") } else { "/".into() };
-    let bucket = Place { path, ..place };
-    match own::call(gate, &bucket, Method::GET, "object-lock=", None).await {
-        Some(answer) if answer.status().is_success() => {
-            let Ok(answer) = buffered(answer).await else { return false };
-            let Ok(body) = answer.into_body().collect_short().await else { return false };
-            !String::from_utf8_lossy(&body).contains("Enabled")
-        }
+    let Some(bucket) = own::bucket_of(complete, bucket) else { return false };
+    match own::ask(&gate.settings, &gate.origin, &bucket, "object-lock=").await {
+        Some((status, body)) if status.is_success() => !body.contains("Enabled"),
         // No such configuration, or a store that knows none.
-        Some(answer) => matches!(answer.status().as_u16(), 400 | 404 | 405 | 501),
+        Some((status, _)) => own::knows_no_such(status),
         None => false,
     }
 }
@@ -302,15 +296,20 @@ fn failed(path: &str) -> String {
 }
 
 /// Reads the object until there is a verdict, and removes it until it is gone. `None` where the gate ends before that.
-async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
+async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> {
     let (identity, why) = loop {
-        match look(gate, job, identity).await {
-            Some((_, Verdict::Forward(_, why))) => {
+        let looked = look(gate, job, identity).await;
+        match looked.map(|looked| (looked.verdict, looked.identity, looked.read)) {
+            Some((Verdict::Forward(_, why), ..)) => {
                 written_down(gate, &job.request, "ReadBack", "clean", &why);
                 return Some(Found::Clean);
             }
-            Some((identity, Verdict::Reject(why, _) | Verdict::Quarantine(why, _))) => break (identity, why),
-            Some((_, Verdict::Defer(_))) | None => {
+            Some((Verdict::Reject(why, _), identity, _)) => break (identity, why),
+            Some((Verdict::Quarantine(why, _), identity, read)) => {
+                quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await;
+                break (identity, why);
+            }
+            Some((Verdict::Defer(_), ..)) | None => {
                 tracing::warn!(request = job.request, "an object cannot be read back yet; its key stays shut");
                 if !gate.read_backs.pause().await {
                     return None;
@@ -329,26 +328,42 @@ async fn run(gate: &Gate, job: &Job, identity: &Identity) -> Option<Found> {
     Some(Found::Removed)
 }
 
-/// What the lists say of the object; `None` where it could not be read. One that is gone is clean.
-async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<(Identity, Verdict)> {
-    let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
-    let found = Identity::of(answer.headers());
-    let finding = match answer.status().as_u16() {
-        200 => gate.look_up(&hash(gate, answer).await?).await,
-        404 => decide::Finding::Unlisted,
-        _ => return None,
-    };
-    Some((found, decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY)))
+/// An object that was looked at.
+struct Looked {
+    identity: Identity,
+    verdict: Verdict,
+    read: Option<Read>,
 }
 
-/// The digests of an answer's body.
-pub(super) async fn hash(gate: &Gate, answer: Response<AnswerBody>) -> Option<Digests> {
+/// What the lists say of the object; `None` where it could not be read. One that is gone is clean.
+async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
+    let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
+    let identity = Identity::of(answer.headers());
+    let (finding, read) = match answer.status().as_u16() {
+        200 => {
+            let read = read_object(gate, answer, &job.subject).await?;
+            (gate.look_up(&read.digests).await, Some(read))
+        }
+        404 => (decide::Finding::Unlisted, None),
+        _ => return None,
+    };
+    let verdict = decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY);
+    Some(Looked { identity, verdict, read })
+}
+
+/// Reads the body of an answer; it is kept on the way where it could have to be.
+pub(super) async fn read_object(gate: &Gate, answer: Response<AnswerBody>, subject: &Subject) -> Option<Read> {
     let mut hashing = Hashing::new(gate.algorithms());
-    let mut body = answer.into_body();
+    let quarantine = gate.quarantine.as_ref().filter(|_| gate.settings.policy.may_quarantine(subject));
+    let mut keeping = quarantine.map(|quarantine| quarantine.keeping());
+    let (head, mut body) = answer.into_parts();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.ok()?.into_data() {
             hashing.update(&data);
+            if let Some(keeping) = &mut keeping {
+                keeping.see(&data).await;
+            }
         }
     }
-    Some(hashing.finish())
+    Some(Read { digests: hashing.finish(), keeping, headers: head.headers })
 }

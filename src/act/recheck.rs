@@ -5,7 +5,8 @@
 //! nor a full memory forgets one. A file holds digests that may turn out to be listed; only the gate's user can read it.
 
 use super::own::{self, Identity, Place, Removal};
-use super::read_back::hash;
+use super::quarantine::{self, Read};
+use super::read_back::read_object;
 use crate::decide::{self, Finding, Moment, Subject, Verdict, Why};
 use crate::digest::Digests;
 use crate::forward::AnswerBody;
@@ -189,7 +190,7 @@ pub async fn run(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn round(gate: &Gate) {
+async fn round(gate: &Arc<Gate>) {
     let files = match fs::read_dir(&gate.rechecks.dir) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()),
         Err(error) => return tracing::error!("{}: {error}", gate.rechecks.dir.display()),
@@ -218,7 +219,7 @@ enum NotYet {
 }
 
 /// Looks one upload up again, and removes it where it is listed.
-async fn look_again(gate: &Gate, job: &Job, identity: &Identity) -> Result<(), NotYet> {
+async fn look_again(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Result<(), NotYet> {
     let mut finding = Finding::Unlisted;
     for digests in &job.digests {
         finding = finding.and(gate.look_up(digests).await);
@@ -229,13 +230,27 @@ async fn look_again(gate: &Gate, job: &Job, identity: &Identity) -> Result<(), N
             super::written_down(gate, &job.request, "Recheck", "clean", &why);
             Ok(())
         }
-        Verdict::Reject(why @ Why::Listed(_), _) | Verdict::Quarantine(why @ Why::Listed(_), _) => {
+        Verdict::Quarantine(why @ Why::Listed(_), _) => {
+            let read = find(gate, job, identity).await;
+            quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await;
+            let gone = remove(gate, job, identity).await.ok_or(NotYet::NotRemoved)?;
+            super::written_down(gate, &job.request, "Recheck", gone, &why);
+            Ok(())
+        }
+        Verdict::Reject(why @ Why::Listed(_), _) => {
             let gone = remove(gate, job, identity).await.ok_or(NotYet::NotRemoved)?;
             super::written_down(gate, &job.request, "Recheck", gone, &why);
             Ok(())
         }
         Verdict::Reject(..) | Verdict::Quarantine(..) => Err(NotYet::Undecided),
     }
+}
+
+/// Reads that very object; `None` where it is not there any more.
+async fn find(gate: &Gate, job: &Job, identity: &Identity) -> Option<Read> {
+    let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
+    let read = read_object(gate, answer, &job.subject).await?;
+    (read.digests.sha256 == job.digests[0].sha256).then_some(read)
 }
 
 /// Removes that very object. `None` where that could not be done yet.
@@ -256,7 +271,7 @@ async fn remove(gate: &Gate, job: &Job, identity: &Identity) -> Option<&'static 
     if !answer.status().is_success() {
         return None;
     }
-    if hash(gate, answer).await?.sha256 != job.digests[0].sha256 {
+    if read_object(gate, answer, &job.subject).await?.digests.sha256 != job.digests[0].sha256 {
         return Some("gone");
     }
     (own::remove(gate, &job.place, &found).await == Removal::Gone).then_some("removed")

@@ -49,6 +49,9 @@ async fn ready(State(admin): State<Admin>) -> Response {
     if admin.gate.sinks.lists.any_too_old() {
         problems.push("a list is older than its max_age: uploads are refused\n");
     }
+    if admin.gate.quarantine.as_ref().is_some_and(|quarantine| quarantine.is_tight()) {
+        problems.push("the disk is full, and what is left of it goes to cases: uploads are refused\n");
+    }
     if problems.is_empty() {
         "ready\n".into_response()
     } else {
@@ -65,6 +68,9 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     metrics.lists(&admin.gate.sinks.lists);
     metrics.multipart(&admin.gate.multipart);
     metrics.flooding(admin.gate.floods.flooding(&admin.gate.decisions));
+    if let Some(quarantine) = &admin.gate.quarantine {
+        metrics.quarantine(quarantine.status());
+    }
     metrics.rechecks(admin.gate.rechecks.waiting());
     match metrics.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),

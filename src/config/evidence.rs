@@ -2,8 +2,8 @@
 
 use super::load::{Endpoint, check_url, credentials, parse_endpoint, secret_file};
 use super::read::Section;
-use super::settings::{Audit, Canary, Event, ObjectLock, Operator, Origin, Quarantine, Role, Webhook};
-use crate::decide::{Action, OnUnavailable, Policy};
+use super::settings::{Audit, Canary, Event, Mode, ObjectLock, Operator, Origin, Quarantine, Role, Webhook};
+use crate::decide::{Action, OnUnavailable, Policy, Reply};
 use crate::s3::target::OriginKind;
 use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
@@ -19,7 +19,7 @@ const SPOOL: u64 = 20 << 30;
 const RESERVE: u64 = 16 << 20;
 
 /// `quarantine:`, of which a store of its own takes what it does not say from the origin.
-pub(super) fn quarantine(mut section: Section, origin: &Origin) -> Option<Quarantine> {
+pub(super) fn quarantine(mut section: Section, origin: Option<&Origin>) -> Option<Quarantine> {
     let bucket = section.required("bucket");
     let prefix = section.text("prefix").unwrap_or_default();
     let recipients = section.texts("recipients");
@@ -32,12 +32,9 @@ pub(super) fn quarantine(mut section: Section, origin: &Origin) -> Option<Quaran
         }
     }
     let retention = section.duration("retention").unwrap_or(RETENTION);
-    let locks = [
-        ("none", None),
-        ("governance", Some(ObjectLock::Governance)),
-        ("compliance", Some(ObjectLock::Compliance)),
-    ];
-    let object_lock = section.word("object_lock", &locks, &[]).flatten();
+    let locks =
+        [("none", None), ("governance", Some(ObjectLock::Governance)), ("compliance", Some(ObjectLock::Compliance))];
+    let object_lock = section.word("object_lock", &locks).flatten();
     let spool = section.size("spool").unwrap_or(SPOOL);
     let reserve = section.size("reserve").unwrap_or(RESERVE);
     let elsewhere = section.text("endpoint").and_then(|text| {
@@ -47,26 +44,29 @@ pub(super) fn quarantine(mut section: Section, origin: &Origin) -> Option<Quaran
         }
         endpoint
     });
-    let mut store = origin.clone();
-    if let Some(Endpoint { tls, authority, host, port }) = elsewhere {
-        store = Origin { tls, authority, host, port, kind: OriginKind::Other, ca_file: None, ..store };
-        store.region = None;
-        store.credentials = None;
+    let is_elsewhere = elsewhere.is_some();
+    let mut store = origin.cloned();
+    if let (Some(store), Some(Endpoint { tls, authority, host, port })) = (&mut store, elsewhere) {
+        let at_origin = store.clone();
+        *store =
+            Origin { tls, authority, host, port, kind: OriginKind::Other, ca_file: None, region: None, ..at_origin };
     }
-    if let Some(ca_file) = section.path("ca_file") {
-        store.ca_file = Some(ca_file);
+    let (ca_file, region) = (section.path("ca_file"), section.text("region"));
+    if let Some(store) = &mut store {
+        store.ca_file = ca_file.or(store.ca_file.take());
+        store.region = region.or(store.region.take());
     }
-    store.region = section.text("region").or(store.region);
     let own = section.optional_section("credentials").and_then(credentials);
-    let credentials = own.or(store.credentials.clone());
-    if credentials.is_none() {
+    let of_origin = origin.and_then(|origin| origin.credentials.clone()).filter(|_| !is_elsewhere);
+    let credentials = own.or(of_origin);
+    if credentials.is_none() && (origin.is_some() || is_elsewhere) {
         section.complain("credentials", "are needed: access_key and secret_key (or secret_key_file)");
     }
     section.end();
     Some(Quarantine {
         bucket: bucket?,
         prefix,
-        store,
+        store: store?,
         credentials: credentials?,
         recipients,
         retention,
@@ -137,7 +137,7 @@ pub(super) fn operators(section: &mut Section) -> Vec<Operator> {
 fn operator(mut section: Section, others: &[Operator]) -> Option<Operator> {
     let name = section.required("name");
     let there = section.has("role");
-    let role = section.word("role", &[("viewer", Role::Viewer), ("officer", Role::Officer)], &[]);
+    let role = section.word("role", &[("viewer", Role::Viewer), ("officer", Role::Officer)]);
     if !there {
         section.complain("role", "is needed: viewer or officer");
     }
@@ -172,7 +172,26 @@ fn parse_time(text: &str) -> Option<OffsetDateTime> {
 }
 
 /// What only several sections together can get wrong.
-pub(super) fn check_together(root: &Section, quarantine: bool, policy: &Policy, canary: bool, origin: &Origin) {
+pub(super) fn check_together(
+    root: &Section,
+    quarantine: bool,
+    policy: &Policy,
+    canary: bool,
+    origin: &Origin,
+    mode: Mode,
+) {
+    for (at, _) in policy.rules.iter().enumerate().filter(|(_, rule)| rule.answer == Reply::Accept) {
+        let key = format!("policy.rules[{at}].answer");
+        if mode != Mode::Verify {
+            root.complain(
+                &key,
+                "`accept` needs authentication.mode: verify, or strangers would be told that all went well",
+            );
+        }
+        if origin.credentials.is_none() {
+            root.complain(&key, "`accept` needs origin.credentials: the bucket is asked whether it keeps versions");
+        }
+    }
     if !quarantine {
         if policy.on_match == Action::Quarantine {
             root.complain("policy.on_match", "`quarantine` needs a quarantine section: bucket and recipients");

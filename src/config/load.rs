@@ -4,7 +4,8 @@ use super::evidence;
 use super::read::{Problems, Section};
 use super::settings::{
     Admin, Authentication, Credentials, Encodings, Flood, HostHeader, Limits, ListSource, Listen, Log, Login, Mode,
-    Multipart, Origin, Protocol, Secret, Service, Settings, Source, TenantHits, Tls, Trailers, UnknownCopy, Unverifiable, User,
+    Multipart, Origin, Protocol, Secret, Service, Settings, Source, TenantHits, Tls, Trailers, UnknownCopy,
+    Unverifiable, User,
 };
 use super::{ConfigError, Problem};
 use crate::decide::{Action, OnUnavailable, Policy, Reply, Rule};
@@ -62,21 +63,21 @@ fn settings(mut root: Section, folder: &Path) -> Option<Settings> {
     let lists = lists(&mut root, &services);
     let (policy, flood, tenant_hits) = policy(root.section("policy"), &lists, &services);
     let encodings = encodings(root.section("encodings"));
-    let snowball_inspected = root.word("snowball", &[("refuse", false), ("inspect", true)], &[]).unwrap_or(false);
+    let snowball_inspected = root.word("snowball", &[("refuse", false), ("inspect", true)]).unwrap_or(false);
     let multipart = multipart(root.section("multipart"));
     let mut section = root.section("copies");
     let words = [("allow", UnknownCopy::Allow), ("refuse", UnknownCopy::Refuse)];
-    let copies = section.word("unknown", &words, &[]).unwrap_or(UnknownCopy::Allow);
+    let copies = section.word("unknown", &words).unwrap_or(UnknownCopy::Allow);
     section.end();
     let limits = limits(root.section("limits"));
     let log = log(root.section("log"));
     let (quarantine, audit) = (root.optional_section("quarantine"), evidence::audit(root.section("audit")));
     let (webhooks, canary) =
         (evidence::webhooks(&mut root), root.optional_section("canary").and_then(evidence::canary));
-    let (origin, authentication) = (origin?, authentication);
     let quarantine_configured = quarantine.is_some();
-    let quarantine = quarantine.and_then(|section| evidence::quarantine(section, &origin));
-    evidence::check_together(&root, quarantine_configured, &policy, canary.is_some(), &origin);
+    let quarantine = quarantine.and_then(|section| evidence::quarantine(section, origin.as_ref()));
+    let (origin, authentication) = (origin?, authentication);
+    evidence::check_together(&root, quarantine_configured, &policy, canary.is_some(), &origin, authentication.mode);
     check_together(&root, &origin, &authentication);
     if multipart.unverifiable == Unverifiable::ReadBack && origin.credentials.is_none() {
         root.complain("origin.credentials", "are needed for multipart.unverifiable: read-back");
@@ -159,14 +160,14 @@ fn origin(mut section: Section) -> Option<Origin> {
         ("aws", OriginKind::Aws),
         ("other", OriginKind::Other),
     ];
-    let kind = section.word("kind", &kinds, &[]).unwrap_or(OriginKind::Other);
+    let kind = section.word("kind", &kinds).unwrap_or(OriginKind::Other);
     let region = section.text("region");
     let credentials = section.optional_section("credentials").and_then(credentials);
     let ca_file = section.path("ca_file");
     let hosts = [("preserve", HostHeader::Preserve), ("endpoint", HostHeader::Endpoint)];
-    let host_header = section.word("host", &hosts, &[]).unwrap_or(HostHeader::Preserve);
+    let host_header = section.word("host", &hosts).unwrap_or(HostHeader::Preserve);
     let trailers = [("unsigned", Trailers::Unsigned), ("none", Trailers::None)];
-    let trailers = section.word("trailers", &trailers, &[]).unwrap_or(Trailers::None);
+    let trailers = section.word("trailers", &trailers).unwrap_or(Trailers::None);
     let plain_chunked = section.flag("plain_chunked", false);
     if ca_file.is_some() && endpoint.as_ref().is_some_and(|endpoint| !endpoint.tls) {
         section.complain("ca_file", "has no use with an http:// endpoint; remove it, or use https://");
@@ -259,7 +260,7 @@ fn is_open_to_others(path: &Path) -> bool {
 
 fn authentication(mut section: Section) -> Authentication {
     let modes = [("pass-through", Mode::PassThrough), ("verify", Mode::Verify)];
-    let mode = section.word("mode", &modes, &[]).unwrap_or(Mode::PassThrough);
+    let mode = section.word("mode", &modes).unwrap_or(Mode::PassThrough);
     let signature_v2 = section.flag("signature_v2", false);
     if signature_v2 && mode == Mode::Verify {
         section.complain("signature_v2", "only version 4 is verified; remove it, or use mode: pass-through");
@@ -319,9 +320,9 @@ fn list(mut section: Section, taken: &[&str]) -> Option<ListSource> {
     let formats: Vec<(&str, Option<Format>)> = std::iter::once(("auto", None))
         .chain(Format::ALL.iter().map(|format| (format.name(), Some(*format))))
         .collect();
-    let format = section.word("format", &formats, &[]).flatten();
+    let format = section.word("format", &formats).flatten();
     let kinds = [Kind::KnownBad, Kind::KnownGood].map(|kind| (kind.word(), kind));
-    let kind = section.word("kind", &kinds, &[]);
+    let kind = section.word("kind", &kinds);
     let columns = section.text("columns");
     let signed_by = section.text("signed_by");
     if signed_by.as_ref().is_some_and(|key| minisign_verify::PublicKey::from_base64(key).is_err()) {
@@ -393,7 +394,7 @@ fn services(root: &mut Section) -> Vec<Service> {
 fn service(mut section: Section, taken: &[&str]) -> Option<Service> {
     let name = name(&mut section, taken);
     let there = section.has("protocol");
-    let protocol = section.word("protocol", &[("hashcheckserver", Protocol::HashCheckServer)], &[]);
+    let protocol = section.word("protocol", &[("hashcheckserver", Protocol::HashCheckServer)]);
     if !there {
         section.complain("protocol", "is needed: hashcheckserver");
     }
@@ -507,13 +508,13 @@ fn login(mut section: Section) -> Option<Login> {
 }
 
 fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (Policy, Flood, TenantHits) {
-    let on_match = section.word("on_match", ACTIONS, &[]).unwrap_or(Action::Reject);
+    let on_match = section.word("on_match", ACTIONS).unwrap_or(Action::Reject);
     let words = [
         ("refuse", OnUnavailable::Refuse),
         ("quarantine", OnUnavailable::Quarantine),
         ("allow-and-recheck", OnUnavailable::AllowAndRecheck),
     ];
-    let on_unavailable = section.word("on_unavailable", &words, &[]).unwrap_or(OnUnavailable::Refuse);
+    let on_unavailable = section.word("on_unavailable", &words).unwrap_or(OnUnavailable::Refuse);
     let mut rules = Vec::new();
     for mut rule in section.sections("rules").unwrap_or_default() {
         let mut pattern = |key| rule.text(key).unwrap_or_else(|| "*".to_owned());
@@ -524,11 +525,11 @@ fn policy(mut section: Section, lists: &[ListSource], services: &[Service]) -> (
             rule.complain("list", format!("there is no list or service `{list}`"));
         }
         let there = rule.has("action");
-        let action = rule.word("action", ACTIONS, &[]);
+        let action = rule.word("action", ACTIONS);
         if !there {
             rule.complain("action", "is needed: reject, quarantine or observe");
         }
-        let answer = rule.word("answer", &[("refuse", Reply::Refuse), ("accept", Reply::Accept)], &[]);
+        let answer = rule.word("answer", &[("refuse", Reply::Refuse), ("accept", Reply::Accept)]);
         let answer = answer.unwrap_or(Reply::Refuse);
         if answer == Reply::Accept && (bucket.contains('*') || action == Some(Action::Observe)) {
             rule.complain("answer", "`accept` needs action reject or quarantine, and one bucket by its whole name");
@@ -560,7 +561,7 @@ fn encodings(mut section: Section) -> Encodings {
     let words = [("refuse", true), ("allow", false)];
     let encodings = Encodings {
         decode: section.flag("decode", default.decode),
-        undecodable_refused: section.word("undecodable", &words, &[]).unwrap_or(default.undecodable_refused),
+        undecodable_refused: section.word("undecodable", &words).unwrap_or(default.undecodable_refused),
         layers: section.number("layers").map_or(default.layers, |number| number as usize),
         ratio: section.number("ratio").map_or(default.ratio, u64::from),
         size: section.size("size").unwrap_or(default.size),
@@ -575,7 +576,7 @@ fn multipart(mut section: Section) -> Multipart {
     let words =
         [("refuse", Unverifiable::Refuse), ("read-back", Unverifiable::ReadBack), ("allow", Unverifiable::Allow)];
     let multipart = Multipart {
-        unverifiable: section.word("unverifiable", &words, &[]).unwrap_or(default.unverifiable),
+        unverifiable: section.word("unverifiable", &words).unwrap_or(default.unverifiable),
         spool_memory: section.size_or_none("spool_memory").unwrap_or(default.spool_memory),
         spool_disk: section.size_or_none("spool_disk").unwrap_or(default.spool_disk),
         spool_wait: section.duration("spool_wait").unwrap_or(default.spool_wait),
@@ -611,7 +612,7 @@ fn limits(mut section: Section) -> Limits {
 }
 
 fn log(mut section: Section) -> Log {
-    let json = section.word("format", &[("json", true), ("text", false)], &[]).unwrap_or(true);
+    let json = section.word("format", &[("json", true), ("text", false)]).unwrap_or(true);
     let levels = [
         ("error", tracing::Level::ERROR),
         ("warn", tracing::Level::WARN),
@@ -619,7 +620,7 @@ fn log(mut section: Section) -> Log {
         ("debug", tracing::Level::DEBUG),
         ("trace", tracing::Level::TRACE),
     ];
-    let level = section.word("level", &levels, &[]).unwrap_or(tracing::Level::INFO);
+    let level = section.word("level", &levels).unwrap_or(tracing::Level::INFO);
     section.end();
     Log { json, level }
 }

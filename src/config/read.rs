@@ -165,18 +165,14 @@ impl Section {
         }
     }
 
-    /// One of a few words. `later` are words that a later version will know.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)], later: &[&str]) -> Option<T> {
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*meaning);
         }
         let choice = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        if later.contains(&text.as_str()) {
-            self.complain(key, format!("`{text}` is not supported by this version yet; use {choice}"));
-        } else {
-            self.complain(key, format!("`{text}` is unknown; use one of: {choice}"));
-        }
+        self.complain(key, format!("`{text}` is unknown; use one of: {choice}"));
         None
     }
 
@@ -217,13 +213,6 @@ impl Section {
             self.complain(key, format!("`{text}` is no whole number above zero"));
         }
         number
-    }
-
-    /// Refuses a key whose feature a later version brings.
-    pub(super) fn later(&mut self, key: &'static str) {
-        if self.take(key).is_some() {
-            self.complain(key, "is not supported by this version yet; remove it");
-        }
     }
 
     /// Says that every key was asked for: what is left is unknown.

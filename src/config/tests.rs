@@ -103,7 +103,7 @@ fn what_only_two_sections_get_wrong() {
 fn quarantine_takes_what_it_does_not_say_from_the_origin() {
     let rule = "policy: { rules: [ { action: quarantine } ] }\n";
     assert!(problems(&(LEAST.to_owned() + rule))[0].starts_with("policy.rules[0].action: `quarantine` needs a"));
-    let recipient = "age1jmstr99g5cu8t6ht9z36ge84yyr6xfcfr6x8j9huhs6jjzsu23ns5k2hhu";
+    let recipient = "age1qq9rxm50cn6kxw3mcu9xxt6tpuyqd5pt9unusqad8wasyj6t8p6qqq0r99";
     let kept = format!("quarantine: {{ bucket: q, recipients: [ {recipient} ] }}\n");
     let problem = &problems(&(LEAST.to_owned() + rule + &kept))[0];
     assert!(problem.starts_with("quarantine.credentials: are needed"), "{problem}");

@@ -235,6 +235,24 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// The index of the rule that decides about a match, for the account of it: the one of the strictest reading.
+    pub fn rule_for(&self, labels: &[Label], subject: &Subject) -> Option<usize> {
+        let tenant = subject.tenant.as_deref();
+        let of = |bucket: &String| {
+            let fits = |rule: &Rule| labels.iter().any(|label| !label.on_probation && rule.fits(label, bucket, tenant));
+            self.rules.iter().position(fits)
+        };
+        let action = |rule: &Option<usize>| rule.map_or(self.on_match, |rule| self.rules[rule].action);
+        subject.buckets.iter().map(of).max_by_key(action).flatten()
+    }
+
+    /// Whether a rule tells clients that a refused upload went well.
+    pub fn accepts(&self) -> bool {
+        self.rules.iter().any(|rule| rule.answer == Reply::Accept)
+    }
+}
+
 /// The strictest action and answer over every reading of the bucket; within one reading the first rule that fits any
 /// label.
 fn strictest(labels: &[Label], subject: &Subject, policy: &Policy) -> (Action, Reply) {
@@ -308,7 +326,14 @@ mod tests {
     }
 
     fn rule(list: &str, category: &str, bucket: &str, tenant: &str, action: Action) -> Rule {
-        Rule { list: list.into(), category: category.into(), bucket: bucket.into(), tenant: tenant.into(), action, answer: Reply::Refuse }
+        Rule {
+            list: list.into(),
+            category: category.into(),
+            bucket: bucket.into(),
+            tenant: tenant.into(),
+            action,
+            answer: Reply::Refuse,
+        }
     }
 
     fn subject(buckets: &[&str], tenant: Option<&str>) -> Subject {
@@ -433,6 +458,8 @@ mod tests {
             let permitted = decide(&buckets, Moment { permitted: true, ..flooding });
             assert!(matches!(permitted, Verdict::Forward(_, Why::Permitted(_))));
         }
+        assert_eq!(policy.rule_for(&labels, &subject(&["b", "kept"], None)), Some(0));
+        assert_eq!(policy.rule_for(&labels, &subject(&["b"], None)), None);
         assert!(policy.may_quarantine(&subject(&["kept"], None)));
         assert!(!policy.may_quarantine(&subject(&["b"], None)));
     }

@@ -11,7 +11,7 @@ mod hold;
 mod origin;
 mod resign;
 
-pub use body::{AnswerBody, RequestBody, buffered};
+pub use body::{AnswerBody, Piece, RequestBody, buffered};
 pub use connect::{RootsError, roots};
 pub use head::{OriginHead, answer_head};
 pub use hold::{Asked, Held, Interrupted, release};

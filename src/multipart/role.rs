@@ -4,6 +4,7 @@ use super::{Busy, Multipart, Part, UploadId};
 use crate::digest::Algorithms;
 use crate::route::{Errand, Operation};
 use crate::s3::chunked::Segment;
+use crate::s3::complete::{self, NamedPart};
 
 /// A part, the Complete, or neither.
 pub enum Role {
@@ -31,6 +32,14 @@ impl Role {
             }
             (Operation::CompleteMultipartUpload, Some(id), _) => Ok(Role::Complete(id, Vec::new())),
             _ => Ok(Role::None),
+        }
+    }
+
+    /// The parts that a Complete names, once its body has come.
+    pub fn named_parts(&self) -> Option<Vec<NamedPart>> {
+        match self {
+            Role::Complete(_, xml) => complete::parts(xml).ok(),
+            Role::None | Role::Part(_) => None,
         }
     }
 

@@ -58,6 +58,17 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         &[],
         "Entries that hit more tenants or uploads than policy.flood allows, and about which nobody has decided: an alarm.",
     ),
+    (
+        "hashgate_cases_total",
+        &["payload"],
+        "Cases that were made: with their payload, without it, or lost because nothing could be written.",
+    ),
+    ("hashgate_quarantine_backlog", &[], "Cases that the quarantine bucket does not have yet."),
+    (
+        "hashgate_quarantine_spool_bytes",
+        &[],
+        "Room taken by sealed payloads: of uploads under way, and of cases that the bucket does not have yet.",
+    ),
     ("hashgate_recheck_queue", &[], "Uploads that were let through undecided and are not decided yet."),
     (
         "hashgate_service_answers_total",
@@ -130,6 +141,9 @@ struct Inner {
     list_wrong_sizes: IntCounterVec,
     vetoed: IntCounter,
     flooding: IntGauge,
+    cases: IntCounterVec,
+    backlog: IntGauge,
+    quarantine_spool: IntGauge,
     recheck_queue: IntGauge,
     service_answers: IntCounterVec,
     service_seconds: HistogramVec,
@@ -190,6 +204,9 @@ impl Metrics {
             list_wrong_sizes: make.counters("hashgate_list_wrong_size_total")?,
             vetoed: make.counters("hashgate_vetoed_total")?.with_label_values::<&str>(&[]),
             flooding: make.gauges("hashgate_flooding_entries")?.with_label_values::<&str>(&[]),
+            cases: make.counters("hashgate_cases_total")?,
+            backlog: make.gauges("hashgate_quarantine_backlog")?.with_label_values::<&str>(&[]),
+            quarantine_spool: make.gauges("hashgate_quarantine_spool_bytes")?.with_label_values::<&str>(&[]),
             recheck_queue: make.gauges("hashgate_recheck_queue")?.with_label_values::<&str>(&[]),
             service_answers: make.counters("hashgate_service_answers_total")?,
             service_seconds: make.histogram("hashgate_service_seconds")?,
@@ -204,6 +221,9 @@ impl Metrics {
         }
         for way in ["chained", "spooled", "unknown"] {
             inner.parts.with_label_values(&[way]);
+        }
+        for payload in ["kept", "not_kept", "lost"] {
+            inner.cases.with_label_values(&[payload]);
         }
         for whole in ["chained", "read_back", "unknown"] {
             inner.completes.with_label_values(&[whole]);
@@ -345,6 +365,17 @@ impl Metrics {
     /// Sets how many entries are a flood.
     pub fn flooding(&self, entries: usize) {
         self.0.flooding.set(entries as i64);
+    }
+
+    /// A case was made, or could not be.
+    pub(crate) fn case(&self, payload: &'static str) {
+        self.0.cases.with_label_values(&[payload]).inc();
+    }
+
+    /// Sets the bytes in the quarantine's spool, and its backlog.
+    pub fn quarantine(&self, (spool, backlog): (u64, usize)) {
+        self.0.quarantine_spool.set(spool as i64);
+        self.0.backlog.set(backlog as i64);
     }
 
     /// Sets what waits to be looked up again.

@@ -50,6 +50,8 @@ outcomes! {
     OriginRefused = "origin_refused",
     /// A listed payload was kept from the origin.
     Rejected = "rejected",
+    /// A payload was kept from the origin, and sealed as evidence.
+    Quarantined = "quarantined",
     /// Refused before its body was looked at.
     Refused = "refused",
     /// The signature or the caller was not good.
@@ -70,6 +72,8 @@ outcomes! {
     RateLimited = "rate_limited",
     /// The audit log takes no line.
     AuditBroken = "audit_broken",
+    /// The disk is so full that what is left of it goes to cases alone.
+    JournalTight = "journal_tight",
 }
 
 /// Where records go.
@@ -102,6 +106,10 @@ pub struct Record {
     labels: Vec<Label>,
     undecided: bool,
     released: bool,
+    /// Whether there is a case, and its payload with it.
+    case: Option<bool>,
+    /// What is written down where the client is told that all went well.
+    accepted: Option<Outcome>,
     answered: u64,
     end: Option<End>,
 }
@@ -133,6 +141,8 @@ impl Record {
             labels: Vec::new(),
             undecided: false,
             released: false,
+            case: None,
+            accepted: None,
             answered: 0,
             end: None,
         }
@@ -183,6 +193,16 @@ impl Record {
         }
     }
 
+    /// There is a case of it, with its payload or without.
+    pub fn kept(&mut self, payload_kept: bool) {
+        self.case = Some(payload_kept);
+    }
+
+    /// The client is told that all went well.
+    pub fn accepted(&mut self, outcome: Outcome) {
+        self.accepted = Some(outcome);
+    }
+
     /// The end is about to be let go: from here on the origin may have the object, whatever else happens.
     pub fn released(&mut self) {
         self.released = true;
@@ -228,6 +248,7 @@ impl Record {
     /// The origin's answer with this status goes to the client; the record is written with its last byte.
     pub fn answering(&mut self, status: u16) {
         let outcome = if status < 400 { Outcome::Forwarded } else { Outcome::OriginRefused };
+        let outcome = self.accepted.unwrap_or(outcome);
         self.end = Some(End { outcome, reason: None, status });
     }
 
@@ -269,7 +290,11 @@ impl Record {
         if let Some(reason) = end.reason {
             self.sinks.metrics.failure(reason);
         }
-        let action = if end.outcome == Outcome::Rejected { "reject" } else { "observe" };
+        let action = match end.outcome {
+            Outcome::Rejected => "reject",
+            Outcome::Quarantined => "quarantine",
+            _ => "observe",
+        };
         for label in &self.labels {
             self.sinks.metrics.matched(&label.list, action);
         }
@@ -345,6 +370,8 @@ impl Record {
                     .collect::<Vec<_>>()
             })),
         );
+        put("case", json!(self.case.map(|_| &self.id)));
+        put("payload_kept", json!(self.case));
         put("released", json!(self.released));
         put("outcome", json!(end.outcome.label()));
         put("reason", json!(end.reason));

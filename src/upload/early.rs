@@ -1,8 +1,9 @@
 //! The origin answered before it had the end of an upload, or is lost.
 
 use super::client::Client;
+use crate::act::quarantine::{NotKept, Payload, Seen};
 use crate::act::{self, Place};
-use crate::decide::{self, Moment, Subject, Verdict, Why};
+use crate::decide::{self, Moment, Verdict, Why};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Interrupted, buffered};
 use crate::gate::Gate;
@@ -11,11 +12,12 @@ use crate::multipart::Role;
 use crate::record::Record;
 use http::Response;
 use hyper::body::Incoming;
+use std::sync::Arc;
 
 /// What is left of an upload that the origin answered before its end.
 pub(super) struct Early<'a> {
     pub(super) inspection: Inspection<Incoming>,
-    pub(super) subject: Subject,
+    pub(super) seen: Seen<'a>,
     pub(super) client: &'a mut Client,
     /// Where the object would be.
     pub(super) place: Option<Place>,
@@ -24,7 +26,7 @@ pub(super) struct Early<'a> {
 
 /// The origin answered early, or is lost.
 pub(super) async fn interruption(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     record: &mut Record,
     interrupted: Interrupted,
     early: Option<Early<'_>>,
@@ -55,12 +57,12 @@ pub(super) async fn interruption(
 /// The origin says that it has stored what it was not given. We still want to know what it was: if it is listed, and the
 /// gate has credentials, that very version goes.
 async fn early_commit(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     record: &mut Record,
     answer: Response<AnswerBody>,
     early: Option<Early<'_>>,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let Some(Early { mut inspection, subject, client, place, role }) = early else { return Err(Failure::EarlyCommit) };
+    let Some(Early { mut inspection, seen, client, place, role }) = early else { return Err(Failure::EarlyCommit) };
     if let Role::Part(part) = role {
         part.committed_early().await;
     }
@@ -73,8 +75,15 @@ async fn early_commit(
     let Inspected { digests, decoded } = inspected?;
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, &subject, &gate.settings.policy, Moment::ORDINARY) {
-        Verdict::Reject(why @ Why::Listed(_), _) | Verdict::Quarantine(why @ Why::Listed(_), _) => {
+    match decide::verdict(finding, seen.subject, &gate.settings.policy, Moment::ORDINARY) {
+        Verdict::Quarantine(why @ Why::Listed(_), _) => {
+            record.decided(&why);
+            // What came while the origin answered was hashed, but not kept.
+            seen.keep(gate, record, &why, &digests, Payload::Parts(Err(NotKept::NotSeen))).await;
+            act::remove_committed(gate, place, answer).await;
+            Err(Failure::Quarantined)
+        }
+        Verdict::Reject(why @ Why::Listed(_), _) => {
             record.decided(&why);
             act::remove_committed(gate, place, answer).await;
             Err(Failure::Listed)

@@ -18,6 +18,7 @@ mod origins_forms;
 mod origins_lists;
 mod origins_multipart;
 mod origins_posts;
+mod origins_quarantine;
 mod origins_rechecks;
 mod origins_refusals;
 mod origins_same;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 const PART: u64 = 5 << 20;
 
 /// An object in parts of the least size, the last one shorter, and its whole.
-fn object(parts: u64) -> (Vec<Payload>, Payload) {
+pub(crate) fn object(parts: u64) -> (Vec<Payload>, Payload) {
     let sizes = (0..parts).map(|n| if n + 1 == parts { 1000 } else { PART });
     let parts: Vec<Payload> = sizes.enumerate().map(|(n, size)| Payload::random(n as u64, size)).collect();
     let whole: Vec<u8> = parts.iter().flat_map(|part| part.bytes()).collect();
@@ -18,14 +18,14 @@ fn object(parts: u64) -> (Vec<Payload>, Payload) {
 }
 
 /// One upload of parts through a client.
-struct Upload {
+pub(crate) struct Upload {
     client: Client,
     target: String,
     id: String,
 }
 
 impl Upload {
-    async fn create(client: &Client, target: &str) -> Upload {
+    pub(crate) async fn create(client: &Client, target: &str) -> Upload {
         Upload { client: client.clone(), target: target.into(), id: client.create_multipart(target).await }
     }
 
@@ -35,13 +35,13 @@ impl Upload {
     }
 
     /// Sends a part that must be taken; its ETag.
-    async fn put(&self, number: usize, payload: &Payload) -> (usize, String) {
+    pub(crate) async fn put(&self, number: usize, payload: &Payload) -> (usize, String) {
         let answer = self.part(number, Form::RawSigned, payload).await;
         assert_eq!(answer.status, 200, "part {number}: {answer:?}");
         (number, answer.header("etag").expect("an ETag").to_owned())
     }
 
-    async fn complete(&self, parts: &[(usize, String)]) -> Response {
+    pub(crate) async fn complete(&self, parts: &[(usize, String)]) -> Response {
         let mut parts = parts.to_vec();
         parts.sort();
         let xml: String = parts
@@ -53,7 +53,7 @@ impl Upload {
         self.client.request("POST", &target, &[], xml.as_bytes()).await
     }
 
-    async fn abort(&self) {
+    pub(crate) async fn abort(&self) {
         self.client.delete(&format!("{}?uploadId={}", self.target, self.id)).await;
     }
 }

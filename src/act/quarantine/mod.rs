@@ -1,0 +1,294 @@
+//! What a verdict of `quarantine` does: the payload, sealed, and what is known of it become a case, which is on the disk
+//! before anybody is answered, and goes to the quarantine bucket in its own time.
+//!
+//! The gate holds no key that opens a payload. A case that is written down is never lost: the journal is synced, has room
+//! set aside for it on a full disk, and is gone through until the bucket has all of it.
+
+mod account;
+mod case;
+mod journal;
+mod manifest;
+mod parts;
+mod payload;
+mod reserve;
+mod spool;
+mod store;
+mod transfer;
+
+pub use account::{Read, Seen, keep_found};
+pub use case::{Act, CallerInfo, Case, GateInfo, HexDigests, Manifest, Match, State, TargetInfo, UploadInfo};
+pub use journal::Journal;
+pub use manifest::{ManifestError, read as read_manifest};
+pub use parts::PartsKept;
+pub use payload::{Keeping, NotKept, Sealed};
+pub use store::{Store, StoreError};
+pub use transfer::run;
+
+use crate::config::settings;
+use crate::forward::RootsError;
+use crate::gate::Gate;
+use crate::list::index::seal::KeyError;
+use crate::record::Metrics;
+use crate::signing::Signing;
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
+use case::{LocalPiece, PayloadInfo, PieceInfo};
+use reserve::Reserve;
+use spool::Spool;
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+
+const FOLDER: &str = "quarantine";
+
+/// The name of a case's manifest in the bucket.
+pub const MANIFEST: &str = "manifest.age";
+
+/// What cases are made with, and where they are.
+pub struct Quarantine {
+    settings: settings::Quarantine,
+    signing: Arc<Signing>,
+    spool: Arc<Spool>,
+    reserve: Arc<Reserve>,
+    journal: Journal,
+    store: Store,
+    parts: PartsKept,
+    new_case: Notify,
+    away: AtomicBool,
+}
+
+/// What a quarantine needs and does not have.
+#[derive(Debug, thiserror::Error)]
+pub enum Wanted {
+    /// The bucket.
+    #[error("quarantine.bucket: there is no bucket `{0}`; make it, for the gate alone")]
+    Bucket(String),
+    /// Object lock.
+    #[error(
+        "quarantine.object_lock: the store of bucket `{0}` does not lock its objects; make it with object lock, or write `none`"
+    )]
+    ObjectLock(String),
+    /// The store itself.
+    #[error("quarantine: {0}")]
+    Store(String),
+}
+
+/// Why the quarantine cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state folder.
+    #[error("state.dir: {0}")]
+    Io(#[from] io::Error),
+    /// The key of the cases.
+    #[error("state.dir: {0}")]
+    Key(#[from] KeyError),
+    /// The certificates of its store.
+    #[error("quarantine: {0}")]
+    Roots(#[from] RootsError),
+}
+
+impl Quarantine {
+    /// Opens the journal, takes up what an earlier run has left of cases, and removes what is of none.
+    ///
+    /// # Errors
+    /// The system's; a key that is lost.
+    pub fn open(
+        settings: &settings::Quarantine,
+        limits: &settings::Limits,
+        state_dir: &Path,
+        signing: Arc<Signing>,
+        metrics: Metrics,
+    ) -> Result<Quarantine, OpenError> {
+        let dir = state_dir.join(FOLDER);
+        let recipients =
+            settings.recipients.iter().map(|text| text.parse().map_err(|_| io::Error::other("a recipient")));
+        let recipients = recipients.collect::<Result<_, _>>()?;
+        let spool = Arc::new(Spool::open(&dir.join("spool"), recipients, settings.spool)?);
+        let reserve = Arc::new(Reserve::open(&dir.join("reserve"), settings.reserve)?);
+        let journal = Journal::open(&dir.join("cases"), state_dir, reserve.clone())?;
+        let mut files = Vec::new();
+        for id in journal.kept() {
+            if let Some(Case { state: State::Kept { pieces }, .. }) = journal.read(&id)? {
+                files.extend(pieces.into_iter().map(|piece| piece.file));
+            }
+        }
+        spool.take_over(&files)?;
+        let store = Store::new(settings, limits, metrics)?;
+        Ok(Quarantine {
+            settings: settings.clone(),
+            signing,
+            spool,
+            reserve,
+            journal,
+            store,
+            parts: PartsKept::default(),
+            new_case: Notify::new(),
+            away: AtomicBool::new(false),
+        })
+    }
+
+    /// The cases on disk.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The bucket.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Parts of uploads that are not complete yet.
+    pub fn parts(&self) -> &PartsKept {
+        &self.parts
+    }
+
+    /// The room that is set aside for cases.
+    pub fn reserve(&self) -> &Arc<Reserve> {
+        &self.reserve
+    }
+
+    /// How long a case is kept.
+    pub fn retention(&self) -> std::time::Duration {
+        self.settings.retention
+    }
+
+    /// The public key of the gate's signature.
+    pub fn public_key(&self) -> String {
+        self.signing.public()
+    }
+
+    /// A payload that begins, and that may have to be kept.
+    pub fn keeping(&self) -> Keeping {
+        Keeping::new(self.spool.clone())
+    }
+
+    /// Bytes in the spool, and cases that the bucket does not have yet.
+    pub fn status(&self) -> (u64, usize) {
+        (self.spool.used(), self.journal.backlog())
+    }
+
+    /// Whether room that is set aside for cases had to be given up: uploads are refused then, so that what is left of it
+    /// goes to cases alone.
+    pub fn is_tight(&self) -> bool {
+        !self.reserve.is_whole()
+    }
+
+    /// Makes a case. It is on the disk, synced, when this returns, also where nobody waits for it any more. Says whether
+    /// the payload is kept.
+    ///
+    /// # Errors
+    /// The system's: there is no case.
+    pub async fn keep(self: &Arc<Self>, gate: &Arc<Gate>, manifest: Manifest, payload: Payload) -> io::Result<bool> {
+        let (quarantine, gate) = (self.clone(), gate.clone());
+        let keeping = tokio::spawn(async move {
+            let made = quarantine.make(&gate, manifest, payload).await;
+            gate.sinks.metrics.case(match &made {
+                Ok(true) => "kept",
+                Ok(false) => "not_kept",
+                Err(_) => "lost",
+            });
+            made
+        });
+        keeping.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    async fn make(self: &Arc<Self>, gate: &Gate, mut manifest: Manifest, payload: Payload) -> io::Result<bool> {
+        let pieces = match payload {
+            Payload::Streamed(keeping) => keeping.finish().await.map(|sealed| vec![sealed]),
+            Payload::Parts(parts) => parts,
+        };
+        let files: Vec<spool::SpoolFile> = pieces.iter().flatten().map(|sealed| sealed.file.clone()).collect();
+        let local = match &pieces {
+            Ok(pieces) => {
+                manifest.payload = PayloadInfo { payload_not_kept: None, pieces: piece_infos(pieces) };
+                pieces.iter().map(LocalPiece::of).collect()
+            }
+            Err(why) => {
+                manifest.payload = case::not_kept(*why);
+                Vec::new()
+            }
+        };
+        let case = Case { manifest, state: State::Kept { pieces: local }, legal_hold: false, acts: Vec::new() };
+        // Before the case is there: its transfer may begin at once.
+        files.iter().for_each(spool::SpoolFile::keep);
+        let writing = self.clone();
+        let (written, case) =
+            spawn_blocking(move || (writing.write(&files, &case), case)).await.map_err(io::Error::other)?;
+        written?;
+        self.tell(gate, "Kept", &case.manifest);
+        self.new_case.notify_one();
+        Ok(pieces.is_ok())
+    }
+
+    /// Syncs the payload's files and writes the case. It blocks.
+    fn write(&self, files: &[spool::SpoolFile], case: &Case) -> io::Result<()> {
+        let synced = files.iter().try_for_each(|file| self.spool.sync(file.name()));
+        let written = synced.and_then(|()| self.journal.write(case));
+        if written.is_err() {
+            files.iter().for_each(|file| self.spool.remove(file.name()));
+        }
+        written
+    }
+
+    /// The audit line and the event of a case that has got further.
+    pub fn tell(&self, gate: &Gate, what: &'static str, manifest: &Manifest) {
+        super::case_line(gate, what, manifest);
+    }
+
+    /// A piece that the bucket has, or nobody wants any more.
+    fn drop_piece(&self, file: &str) {
+        self.spool.remove(file);
+    }
+
+    /// Notes whether the bucket can be reached.
+    fn is_away(&self, error: Option<&StoreError>) {
+        self.away.store(error.is_some(), Ordering::Release);
+    }
+
+    /// Whether the last transfer failed.
+    pub fn bucket_is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// What has to be done again and again: the reserve is made whole where the disk has room again.
+    async fn look_after(self: &Arc<Self>, _gate: &Gate) {
+        if self.is_tight() {
+            let reserve = self.reserve.clone();
+            match spawn_blocking(move || reserve.refill()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => complain(&error),
+                Err(error) => complain(&error),
+            }
+        }
+    }
+}
+
+fn complain(error: &dyn Display) {
+    tracing::error!("state.dir: room for cases cannot be set aside again: {error}");
+}
+
+/// A payload that becomes part of a case.
+pub enum Payload {
+    /// One that has just ended.
+    Streamed(Keeping),
+    /// The parts that a Complete names, or why they are not at hand.
+    Parts(Result<Vec<Sealed>, NotKept>),
+}
+
+/// The names of a payload's pieces in the bucket.
+fn piece_infos(pieces: &[Sealed]) -> Vec<PieceInfo> {
+    let name = |at: usize| match pieces.len() {
+        1 => "payload.age".to_owned(),
+        _ => format!("payload-{:05}.age", at + 1),
+    };
+    pieces.iter().enumerate().map(|(at, piece)| PieceInfo { object: name(at), size: piece.length }).collect()
+}
+
+impl LocalPiece {
+    fn of(sealed: &Sealed) -> LocalPiece {
+        LocalPiece { file: sealed.file.name().to_owned(), header: BASE64.encode(&sealed.header) }
+    }
+}
