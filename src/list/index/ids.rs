@@ -41,7 +41,7 @@ impl Ids {
     /// A page of either file is damaged.
     pub fn rows_of(&self, index: &Index, source: &str, id: &str) -> Result<Vec<u32>, BadPage> {
         let mark = self.0.seal().id_mark(source, id);
-        let Some(found) = self.0.find(mark)? else { return Ok(Vec::new()) };
+        let Some((found, _)) = self.0.find(mark)? else { return Ok(Vec::new()) };
         let mut rows = Vec::new();
         for number in found..self.0.rows() {
             let row = self.0.row(number)?;

@@ -205,8 +205,7 @@ impl Index {
     /// # Errors
     /// As there.
     pub fn look_up_mark(&self, mark: &[u8; 16], size: Option<u64>) -> Result<Hit, BadPage> {
-        let Some(found) = self.table.find(*mark)? else { return Ok(Hit::None) };
-        let row = self.table.row(found)?;
+        let Some((_, row)) = self.table.find(*mark)? else { return Ok(Hit::None) };
         let size_mark = row[18];
         if size_mark != 0 && size.is_some_and(|size| self.seal().size_mark(mark, size) != size_mark) {
             return Ok(Hit::WrongSize);
@@ -236,7 +235,7 @@ impl Index {
     }
 
     fn find_mark(&self, mark: [u8; 16]) -> Result<Option<u32>, BadPage> {
-        self.table.find(mark)
+        Ok(self.table.find(mark)?.map(|(number, _)| number))
     }
 }
 

@@ -130,6 +130,43 @@ fn a_flipped_byte_is_never_a_negative() {
     assert!(undecidable > pages * 4096 * 10);
 }
 
+/// The same of the side file: what an entry put into the index is said rightly, or not at all.
+#[test]
+fn a_flipped_byte_of_the_side_file_names_no_other_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, key) = (dir.path().join("index"), Key::random().unwrap());
+    let with_id = |n: u32| Entry { id: Some(n.to_string()), ..entry(&n.to_le_bytes(), &[Algorithm::Sha256]) };
+    let index = compile(&place, &key, &(0..150).map(|n| Item::Entry(with_id(n))).collect::<Vec<_>>());
+    let side = Ids::path_of(&place);
+    let good = fs::read(&side).unwrap();
+    let rows = |ids: &Ids, n: u32| ids.rows_of(&index, "source", &n.to_string());
+    let whole = Ids::open(&place, &key, Access::Read).unwrap().unwrap();
+    let expected: Vec<_> = (0..150).map(|n| rows(&whole, n).unwrap()).collect();
+    assert!(expected.iter().all(|rows| rows.len() == 1));
+    // Two row pages.
+    let body = 4096..3 * 4096;
+    let mut unknown = 0;
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&side, &bad).unwrap();
+        match Ids::open(&place, &key, Access::Read) {
+            Err(error) => assert!(!body.contains(&at) && error.to_string().contains("ompile"), "{at}: {error}"),
+            Ok(None) => panic!("{at}: it is there"),
+            Ok(Some(ids)) => {
+                assert!(body.contains(&at), "{at} is under no digest");
+                for n in (0..150).step_by(10) {
+                    match rows(&ids, n) {
+                        Ok(rows) => assert_eq!(rows, expected[n as usize], "{at}"),
+                        Err(super::BadPage) => unknown += 1,
+                    }
+                }
+            }
+        }
+    }
+    assert!(unknown > 2 * 4096 * 5, "{unknown}");
+}
+
 #[test]
 fn a_file_that_was_cut_short_or_grew_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
