@@ -31,6 +31,9 @@ const SIGNATURE_MAX: u64 = 64 << 10;
 
 const BUFFER: usize = 256 << 10;
 
+/// Of a stream, for finding its format out.
+const HEAD: u64 = 64 << 10;
+
 /// A page has a thousand entries; an address that leads to itself would never end.
 const PAGES_MAX: u64 = 1_000_000;
 
@@ -330,7 +333,11 @@ impl<'a> Making<'a> {
             }
             _ => None,
         };
-        let mut source = BufReader::with_capacity(BUFFER, Verified { source, verifier });
+        let mut verified = Verified { source, verifier };
+        // Its beginning tells what it is, and a network may give that a few bytes at a time.
+        let mut head = Vec::new();
+        verified.by_ref().take(HEAD).read_to_end(&mut head)?;
+        let mut source = BufReader::with_capacity(BUFFER, head.as_slice().chain(&mut verified));
         let mut fed = Fed::default();
         if starts_sealed(source.fill_buf()?) {
             check_key(self.shelf)?;
@@ -349,7 +356,7 @@ impl<'a> Making<'a> {
             // What a reader leaves behind its end is signed, too.
             io::copy(&mut source, &mut io::sink())?;
         }
-        match source.into_inner().verifier.map(|mut verifier| verifier.finalize()) {
+        match verified.verifier.map(|mut verifier| verifier.finalize()) {
             Some(Err(error)) => Err(Why::Unsigned(error.to_string())),
             Some(Ok(())) | None => Ok(fed),
         }
@@ -424,5 +431,45 @@ impl<R: Read> Read for Verified<'_, R> {
             verifier.update(&buffer[..read]);
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Keeping;
+    use super::*;
+
+    /// Bytes that come one at a time.
+    struct Trickle(io::Cursor<Vec<u8>>);
+
+    impl Read for Trickle {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    /// Of which format a stream is does not depend on how much of it the network gives at first; and an index is one.
+    #[test]
+    fn a_trickle_is_what_a_file_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let key_file = dir.path().join("key");
+        super::super::index::seal::Key::make(&key_file).unwrap();
+        let keeping =
+            Keeping { key_file: Some(key_file), state_dir: Some(dir.path().to_owned()), ..Keeping::default() };
+        let shelf = Shelf::open(&keeping).unwrap();
+        let list = ListSource::from_path("sample", Path::new("unused"), "house:test");
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lists");
+        for (name, format) in [("icse.csv", "icse-csv"), ("vics-2.0.json", "vics-json"), ("ncmec.xml", "ncmec-xml")] {
+            let mut making = Making::new(&list, &shelf).unwrap();
+            let trickle = || Trickle(io::Cursor::new(fs::read(fixtures.join(name)).unwrap()));
+            assert_eq!(making.take("list", trickle(), None).unwrap().format, format);
+            making.finish().unwrap();
+        }
+        let index = fs::read(shelf.path("sample", File::New)).unwrap();
+        let mut making = Making::new(&list, &shelf).unwrap();
+        making.take("list", Trickle(io::Cursor::new(index.clone())), None).unwrap();
+        assert!(making.sealed);
+        assert_eq!(fs::read(shelf.path("sample", File::New)).unwrap(), index);
     }
 }

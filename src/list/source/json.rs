@@ -8,7 +8,8 @@ use std::io::{self, BufRead};
 
 /// Longest token, and longest value that is taken whole.
 pub(super) const TOKEN_MAX: usize = 1 << 20;
-const DEPTH_MAX: usize = 64;
+/// Deepest nesting.
+pub(super) const DEPTH_MAX: usize = 64;
 
 /// A reader that stands before a value, or inside one that is being looked into.
 pub(super) struct Json<R> {

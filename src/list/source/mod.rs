@@ -21,6 +21,9 @@ use time::OffsetDateTime;
 /// Bad places that are named one by one; the others are only counted.
 const BAD_NAMED: usize = 10;
 
+/// Longest name of a category: all of them are in memory, and in rules of the policy.
+const CATEGORY_MAX: usize = 256;
+
 macro_rules! formats {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// A format of lists.
@@ -93,19 +96,19 @@ impl Format {
         Format::ALL.iter().copied().find(|format| format.name() == name)
     }
 
-    /// Finds the format out, by the file's name and its first bytes.
-    pub fn detect(file_name: &str, head: &[u8]) -> Format {
+    /// Finds the format out, by the file's name and its first bytes; `None` for JSON that does not say there what it is.
+    pub fn detect(file_name: &str, head: &[u8]) -> Option<Format> {
         let name = file_name.to_ascii_lowercase();
         if head.starts_with(sqlite::MAGIC) {
-            return Format::NsrlSqlite;
+            return Some(Format::NsrlSqlite);
         }
         if [".hdb", ".hsb", ".fp", ".sfp", ".mdb", ".msb", ".imp"].iter().any(|end| name.ends_with(end)) {
-            return Format::ClamAv;
+            return Some(Format::ClamAv);
         }
         let head = String::from_utf8_lossy(head).to_ascii_lowercase();
         let head = head.trim_start_matches('\u{feff}').trim_start();
         let has = |word: &str| head.contains(word);
-        match head.chars().next() {
+        Some(match head.chars().next() {
             Some('{' | '[') => match () {
                 () if has("/projectvic/datamodels/1.2") => Format::CaidJson,
                 () if has("projectvic") || has("vicsdatamodel") => Format::VicsJson,
@@ -115,7 +118,7 @@ impl Format {
                 () if has("\"bundle\"") => Format::Stix,
                 () if has("\"event\"") && has("\"attribute\"") => Format::MispEvent,
                 () if has("\"matching_attributes\"") || has("\"list\"") => Format::MispWarninglist,
-                () => Format::Text,
+                () => return None,
             },
             Some('<') => Format::NcmecXml,
             _ if head.starts_with("\"sha-1\",\"md5\"") => Format::NsrlCsv,
@@ -124,7 +127,7 @@ impl Format {
                 Format::ThreatExchangeFile
             }
             _ => Format::Text,
-        }
+        })
     }
 
     /// Whether its entries can be of that kind.
@@ -162,6 +165,10 @@ impl Reading<'_> {
             self.bad(place, "it has no MD5, SHA-1 or SHA-256 digest");
             return Ok(());
         }
+        if entry.category.as_ref().is_some_and(|category| category.len() > CATEGORY_MAX) {
+            self.bad(place, "its category is longer than 256 bytes");
+            return Ok(());
+        }
         (self.sink)(place, Item::Entry(entry))
     }
 
@@ -195,9 +202,8 @@ pub fn read(
     let format = match options.format {
         Some(format) => format,
         None if options.columns.is_some() => Format::Csv,
-        None => Format::detect(file_name, source.fill_buf()?),
+        None => Format::detect(file_name, source.fill_buf()?).ok_or_else(|| invalid(UNKNOWN_JSON.to_owned()))?,
     };
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     format.check_kind(options.kind, file_name).map_err(invalid)?;
     let fed = Fed { format: format.name().to_owned(), ..Fed::default() };
     let mut reading = Reading { fed, sink };
@@ -234,13 +240,33 @@ pub fn read_file(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_database = source.fill_buf()?.starts_with(sqlite::MAGIC);
     if !is_database && options.format != Some(Format::NsrlSqlite) {
-        return read(source, &name, options, sink);
+        let mut options = options.clone();
+        if options.format.is_none() && options.columns.is_none() {
+            options.format = Some(find_out(path, &name, source.fill_buf()?)?);
+        }
+        return read(source, &name, &options, sink);
     }
     let format = Format::NsrlSqlite;
-    format.check_kind(options.kind, &name).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    format.check_kind(options.kind, &name).map_err(invalid)?;
     let mut reading = Reading { fed: Fed { format: format.name().to_owned(), ..Fed::default() }, sink };
     sqlite::read(path, &mut reading)?;
     Ok(reading.fed)
+}
+
+/// The format of a file; what says so may stand behind gigabytes of entries, which takes a second pass.
+fn find_out(path: &Path, name: &str, head: &[u8]) -> io::Result<Format> {
+    if let Some(format) = Format::detect(name, head) {
+        return Ok(format);
+    }
+    let outline = records::outline(BufReader::with_capacity(256 << 10, File::open(path)?))?;
+    let whole = [head, outline.as_bytes()].concat();
+    Format::detect(name, &whole).ok_or_else(|| invalid(UNKNOWN_JSON.to_owned()))
+}
+
+const UNKNOWN_JSON: &str = "it is JSON that does not say at its beginning of which format it is; name the format";
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// Adds a digest in hexadecimal, or base32 for SHA-1, to an entry. Absent ones are left out, too: empty, `null`.

@@ -2,12 +2,12 @@
 
 use super::super::entry::Entry;
 use super::super::feed::Place;
-use super::json::TOKEN_MAX;
+use super::json::{DEPTH_MAX, TOKEN_MAX};
 use super::{Reading, add};
 use crate::digest::Algorithm;
 use quick_xml::Reader;
 use quick_xml::events::Event;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 /// One `image`, `video`, or what is left of a deleted one.
 #[derive(Default)]
@@ -23,11 +23,14 @@ struct Record {
 
 /// Entities are not expanded, and a document type is refused: it could make more of a file than stands in it.
 pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Result<()> {
-    let mut reader = Reader::from_reader(source);
+    let mut reader = Reader::from_reader(Bounded { reader: source, left: TOKEN_MAX });
     reader.config_mut().trim_text(true);
+    // `<member id="42"/>` is what `<member id="42"></member>` is.
+    reader.config_mut().expand_empty_elements = true;
     let mut buffer = Vec::new();
-    let (mut record, mut element): (Option<Record>, String) = (None, String::new());
+    let (mut record, mut element, mut depth): (Option<Record>, String, usize) = (None, String::new(), 0);
     loop {
+        reader.get_mut().left = TOKEN_MAX;
         let offset = reader.buffer_position();
         let place = Place::Byte(offset);
         let malformed = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("byte {offset}: {what}"));
@@ -38,6 +41,10 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
             Event::Eof => return Err(malformed("it ends inside a record".into())),
             Event::DocType(_) => return Err(malformed("a document type is not taken".into())),
             Event::Start(start) => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(malformed("nested too deep".into()));
+                }
                 let name = start.local_name().as_ref().to_owned();
                 match name.as_str() {
                     "image" | "video" | "deletedImage" | "deletedVideo" => {
@@ -66,9 +73,6 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
                 element = name;
             }
             Event::Text(text) => {
-                if text.len() > TOKEN_MAX {
-                    return Err(malformed("a text is longer than 1 MiB".into()));
-                }
                 if let Some(record) = &mut record {
                     record.text(&element, text.as_ref());
                 } else if element == "next"
@@ -77,7 +81,13 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
                     next.push_str(text.as_ref());
                 }
             }
+            Event::CData(text) => {
+                if let Some(record) = &mut record {
+                    record.text(&element, text.as_ref().trim());
+                }
+            }
             Event::End(end) => {
+                depth -= 1;
                 match end.local_name().as_ref() {
                     "fingerprints" => {
                         if let Some(record) = &mut record {
@@ -101,6 +111,34 @@ pub(super) fn read(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
             }
             _ => {}
         }
+    }
+}
+
+/// Refuses what is longer than anything sensible while it is read, so that no file can exhaust memory.
+struct Bounded<R> {
+    reader: R,
+    /// Bytes that the next token may have.
+    left: usize,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl<R: BufRead> BufRead for Bounded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let filled = self.reader.fill_buf()?;
+        if self.left == 0 && !filled.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a tag or text is longer than 1 MiB"));
+        }
+        Ok(&filled[..filled.len().min(self.left)])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.left -= amount;
+        self.reader.consume(amount);
     }
 }
 

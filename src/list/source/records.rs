@@ -2,7 +2,7 @@
 
 use super::super::entry::Entry;
 use super::super::feed::Place;
-use super::json::Json;
+use super::json::{Json, TOKEN_MAX};
 use super::{Format, Reading, add};
 use crate::digest::{Algorithm, Digest};
 use serde_json::{Map, Value};
@@ -32,6 +32,20 @@ pub(super) fn read(
         _ => return Err(json.malformed("it is no format in JSON")),
     }
     json.end()
+}
+
+/// The names in the outermost object, and what says of which kind it is, wherever it stands.
+pub(super) fn outline(source: impl BufRead) -> io::Result<String> {
+    let mut outline = String::new();
+    Json::new(source)?.object(|json, key| {
+        let telling = ["type", "@odata.context", "odata.metadata"].contains(&key.to_ascii_lowercase().as_str());
+        let value = if telling { json.value()? } else { json.skip().map(|()| Value::Null)? };
+        if outline.len() + key.len() < TOKEN_MAX {
+            outline.push_str(&format!("{}:{value},", Value::from(key)));
+        }
+        Ok(())
+    })?;
+    Ok(outline)
 }
 
 /// Looks into the arrays of these names (lower case) of the outermost object.
@@ -73,11 +87,12 @@ fn text(fields: &Fields, name: &str) -> Option<String> {
     }
 }
 
-/// A field as a boolean, which some write as a string.
+/// A field as a boolean, which some write as a string or a number.
 fn flag(fields: &Fields, name: &str) -> Option<bool> {
     match fields.get(name)? {
         Value::Bool(flag) => Some(*flag),
-        Value::String(text) => Some(text.eq_ignore_ascii_case("true")),
+        Value::Number(number) => Some(number.as_f64() != Some(0.0)),
+        Value::String(text) => Some(text.eq_ignore_ascii_case("true") || text.trim() == "1"),
         _ => None,
     }
 }
@@ -97,6 +112,7 @@ const MEDIA: &[&str] =
 
 /// Project VIC and CAID: `value[]` of media, or of cases with `Media[]`.
 fn vics<R: BufRead>(json: &mut Json<R>, format: Format, reading: &mut Reading<'_>) -> io::Result<()> {
+    let mut cases = 0_u64;
     named_arrays(json, &["value"], reading, |json, reading| {
         let place = Place::Byte(json.offset());
         let mut own = Fields::new();
@@ -105,9 +121,14 @@ fn vics<R: BufRead>(json: &mut Json<R>, format: Format, reading: &mut Reading<'_
             let key = key.to_ascii_lowercase();
             if key == "media" && json.is_array()? {
                 is_case = true;
+                cases += 1;
                 return json.array(|json| {
                     let place = Place::Byte(json.offset());
-                    let media = fields(json, MEDIA)?;
+                    let mut media = fields(json, MEDIA)?;
+                    // Each case counts its media anew, and its own name may stand behind them.
+                    if let Some(id) = text(&media, "mediaid") {
+                        media.insert("mediaid".into(), format!("{cases}/{id}").into());
+                    }
                     medium(place, &media, format, reading)
                 });
             }
@@ -125,11 +146,23 @@ fn vics<R: BufRead>(json: &mut Json<R>, format: Format, reading: &mut Reading<'_
 }
 
 fn medium(place: Place, media: &Fields, format: Format, reading: &mut Reading<'_>) -> io::Result<()> {
-    let category = text(media, "category");
-    // 0 is known and not illegal, 5 is not categorised: never entries, whatever the list is for.
-    if format == Format::VicsJson && matches!(category.as_deref(), None | Some("0" | "5" | "")) {
-        reading.passed_over();
-        return Ok(());
+    let mut category = text(media, "category").map(|text| text.trim().to_owned());
+    if format == Format::VicsJson {
+        // Numbers come as 0, 0.0 and "0".
+        let number = category.as_deref().filter(|text| !text.is_empty()).map(|text| text.parse::<f64>());
+        category = match number {
+            // 0 is known and not illegal, 5 is not categorised: never entries, whatever the list is for.
+            None | Some(Ok(0.0 | 5.0)) => {
+                reading.passed_over();
+                // Nor is what it was before.
+                return text(media, "mediaid").map_or(Ok(()), |id| reading.removed(place, id));
+            }
+            Some(Ok(number)) if number > 0.0 && number.fract() == 0.0 => Some(number.to_string()),
+            Some(_) => {
+                reading.bad(place, "its category is no number of the data model");
+                return Ok(());
+            }
+        };
     }
     let scheme = if format == Format::VicsJson { "vics" } else { "caid" };
     let mut entry = Entry {
@@ -280,13 +313,25 @@ fn stix<R: BufRead>(json: &mut Json<R>, now: OffsetDateTime, reading: &mut Readi
         return Ok(());
     }
     let id = text(&object, "id");
-    if flag(&object, "revoked") == Some(true) {
-        return id.map_or(Ok(()), |id| reading.removed(place, id));
-    }
-    let until = text(&object, "valid_until").and_then(|until| OffsetDateTime::parse(&until, &Rfc3339).ok());
-    if until.is_some_and(|until| until <= now) {
+    let digests = pattern(&text(&object, "pattern").unwrap_or_default());
+    let is_over = match text(&object, "valid_until").map(|until| OffsetDateTime::parse(&until, &Rfc3339)) {
+        Some(Ok(until)) => until <= now,
+        Some(Err(_)) => {
+            reading.bad(place, "nobody can read until when it is valid");
+            return Ok(());
+        }
+        None => false,
+    };
+    if is_over {
         reading.passed_over();
-        return Ok(());
+    }
+    if is_over || flag(&object, "revoked") == Some(true) {
+        // An earlier version of it may stand before it.
+        let Some(id) = id else { return Ok(()) };
+        for number in 1..=digests.map_or(0, |digests| digests.len()) {
+            reading.removed(place, format!("{id}/{number}"))?;
+        }
+        return reading.removed(place, id);
     }
     if kind == "file" {
         let size = text(&object, "size").and_then(|size| size.parse().ok());
@@ -303,15 +348,15 @@ fn stix<R: BufRead>(json: &mut Json<R>, now: OffsetDateTime, reading: &mut Readi
         reading.passed_over();
         return Ok(());
     }
-    let Some(digests) = pattern(&text(&object, "pattern").unwrap_or_default()) else {
+    let Some(digests) = digests else {
         reading.bad(place, "its pattern is more than file digests joined by OR");
         return Ok(());
     };
     // Each digest may be of another file.
-    for digest in digests {
-        reading.entry(place, Entry { digests: vec![digest], ..Entry::default() })?;
-    }
-    Ok(())
+    (1..).zip(digests).try_for_each(|(number, digest)| {
+        let id = id.as_ref().map(|id| format!("{id}/{number}"));
+        reading.entry(place, Entry { digests: vec![digest], id, ..Entry::default() })
+    })
 }
 
 fn stix_algorithm(name: &str) -> Option<Algorithm> {
@@ -342,9 +387,10 @@ fn pattern(text: &str) -> Option<Vec<Digest>> {
     Some(digests)
 }
 
-/// MISP: `Event.Attribute[]`, and those of `Event.Object[]`; also without the `Event` around.
+/// MISP: `Event.Attribute[]`, and those of `Event.Object[]`; also without the `Event` around, and several in a `response`.
 fn misp_event<R: BufRead>(json: &mut Json<R>, reading: &mut Reading<'_>) -> io::Result<()> {
     json.object(|json, key| match key {
+        "response" => json.array(|json| misp_event(json, reading)),
         "Event" => json.object(|json, key| misp_member(json, key, reading)),
         key => misp_member(json, key, reading),
     })
@@ -352,32 +398,68 @@ fn misp_event<R: BufRead>(json: &mut Json<R>, reading: &mut Reading<'_>) -> io::
 
 fn misp_member<R: BufRead>(json: &mut Json<R>, key: &str, reading: &mut Reading<'_>) -> io::Result<()> {
     match key {
-        "Attribute" => json.array(|json| attribute(json, reading)),
-        "Object" => json.array(|json| {
-            json.object(|json, key| match key {
-                "Attribute" => json.array(|json| attribute(json, reading)),
-                _ => json.skip(),
-            })
+        "Attribute" => json.array(|json| {
+            let place = Place::Byte(json.offset());
+            let fields = fields(json, ATTRIBUTE)?;
+            attribute(place, &fields, reading)
         }),
+        "Object" => json.array(|json| misp_object(json, reading)),
         _ => json.skip(),
     }
 }
 
-fn attribute<R: BufRead>(json: &mut Json<R>, reading: &mut Reading<'_>) -> io::Result<()> {
-    let place = Place::Byte(json.offset());
-    let attribute = fields(json, &["type", "value", "to_ids", "deleted", "uuid"])?;
-    let id = text(&attribute, "uuid");
-    let kind = text(&attribute, "type").unwrap_or_default().to_ascii_lowercase();
-    let Some(algorithm) = kind.rsplit('|').next().and_then(stix_algorithm) else { return Ok(()) };
-    if flag(&attribute, "deleted") == Some(true) {
+/// An object's attributes wait for its end: that it is deleted may stand behind them.
+fn misp_object<R: BufRead>(json: &mut Json<R>, reading: &mut Reading<'_>) -> io::Result<()> {
+    let (mut waiting, mut length, mut own) = (Vec::new(), 0, Fields::new());
+    json.object(|json, key| match key {
+        "Attribute" => json.array(|json| {
+            let place = Place::Byte(json.offset());
+            let attribute = fields(json, ATTRIBUTE)?;
+            if misp_algorithm(&attribute).is_some() {
+                length += attribute.values().map(|value| value.to_string().len()).sum::<usize>();
+                waiting.push((place, attribute));
+            }
+            if length > TOKEN_MAX {
+                Err(json.malformed("the digests of an object are longer than 1 MiB"))
+            } else {
+                Ok(())
+            }
+        }),
+        "deleted" => {
+            let deleted = json.value()?;
+            own.insert("deleted".into(), deleted);
+            Ok(())
+        }
+        _ => json.skip(),
+    })?;
+    let deleted = flag(&own, "deleted") == Some(true);
+    waiting.into_iter().try_for_each(|(place, mut fields)| {
+        if deleted {
+            fields.insert("deleted".into(), true.into());
+        }
+        attribute(place, &fields, reading)
+    })
+}
+
+const ATTRIBUTE: &[&str] = &["type", "value", "to_ids", "deleted", "uuid"];
+
+/// The last part of a type such as `filename|md5`.
+fn misp_algorithm(attribute: &Fields) -> Option<Algorithm> {
+    stix_algorithm(text(attribute, "type")?.rsplit('|').next()?)
+}
+
+fn attribute(place: Place, attribute: &Fields, reading: &mut Reading<'_>) -> io::Result<()> {
+    let id = text(attribute, "uuid");
+    let Some(algorithm) = misp_algorithm(attribute) else { return Ok(()) };
+    if flag(attribute, "deleted") == Some(true) {
         return id.map_or(Ok(()), |id| reading.removed(place, id));
     }
-    if flag(&attribute, "to_ids") != Some(true) {
+    if flag(attribute, "to_ids") != Some(true) {
         reading.passed_over();
         return Ok(());
     }
-    let value = text(&attribute, "value").unwrap_or_default();
-    let value = if kind.contains('|') { value.rsplit('|').next().unwrap_or_default() } else { &value };
+    let value = text(attribute, "value").unwrap_or_default();
+    let value = value.rsplit('|').next().unwrap_or_default();
     let mut entry = Entry { id, ..Entry::default() };
     let problem = add(&mut entry, algorithm, value).err();
     finish(place, entry, problem, reading)

@@ -44,29 +44,38 @@ impl Columns {
     }
 }
 
-/// Refuses a record that is longer than anything sensible, so that no file can exhaust memory.
+/// Refuses a record that is longer than anything sensible, so that no file can exhaust memory: a line without an end, or
+/// a quote that nobody closes.
 struct Bounded<R> {
     reader: R,
-    since_newline: usize,
+    since_record: usize,
 }
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        for byte in &buffer[..read] {
-            self.since_newline = if *byte == b'\n' { 0 } else { self.since_newline + 1 };
-            if self.since_newline > TOKEN_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than 1 MiB"));
-            }
+        // What was read ahead counts for the next record, too.
+        if self.since_record > TOKEN_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a record is longer than 1 MiB; is a quote not closed?",
+            ));
         }
+        let read = self.reader.read(buffer)?;
+        self.since_record += read;
         Ok(read)
     }
 }
 
 fn reader<R: BufRead>(source: R, delimiter: u8) -> csv::Reader<Bounded<R>> {
     // Lengths of records vary, and further columns are none of ours.
-    let bounded = Bounded { reader: source, since_newline: 0 };
+    let bounded = Bounded { reader: source, since_record: 0 };
     csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bounded)
+}
+
+/// Reads the next record; false at the end.
+fn next<R: Read>(reader: &mut csv::Reader<Bounded<R>>, record: &mut csv::ByteRecord) -> io::Result<bool> {
+    reader.get_mut().since_record = 0;
+    Ok(reader.read_byte_record(record)?)
 }
 
 /// The names of the columns, in lower case, with their places.
@@ -95,7 +104,7 @@ pub(super) fn csv(source: impl BufRead, delimiter: u8, columns: &Columns, readin
         }
     }
     let mut record = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut record)? {
+    while next(&mut reader, &mut record)? {
         let place = Place::Line(record.position().map_or(0, csv::Position::line));
         let mut entry = Entry::default();
         let mut problem = None;
@@ -131,8 +140,13 @@ fn category(text: &str, scheme: &str) -> Option<String> {
 pub(super) fn icse(source: impl BufRead, reading: &mut Reading<'_>) -> io::Result<()> {
     let mut reader = reader(source, b';');
     let header = header(&mut reader)?;
+    if !header.contains_key("baseline") {
+        // Else a policy for the baseline only would never fit.
+        let why = "the file has no column `Baseline`; read it as csv, with a map of columns";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let mut record = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut record)? {
+    while next(&mut reader, &mut record)? {
         let place = Place::Line(record.position().map_or(0, csv::Position::line));
         let field = |name: &str| header.get(name).and_then(|at| record.get(*at)).map(plain).unwrap_or_default();
         let baseline = match field("baseline").to_ascii_lowercase().as_str() {
@@ -152,10 +166,18 @@ pub(super) fn icse(source: impl BufRead, reading: &mut Reading<'_>) -> io::Resul
 }
 
 /// Calls `each` with every line that is not empty and no comment.
-fn lines(source: impl BufRead, mut each: impl FnMut(Place, &str) -> io::Result<()>) -> io::Result<()> {
-    let bounded = io::BufReader::new(Bounded { reader: source, since_newline: 0 });
-    for (number, line) in (1..).zip(bounded.split(b'\n')) {
-        let line = plain(&line?);
+fn lines(mut source: impl BufRead, mut each: impl FnMut(Place, &str) -> io::Result<()>) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        if (&mut source).take(TOKEN_MAX as u64 + 1).read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        if bytes.len() > TOKEN_MAX {
+            let why = format!("line {number} is longer than 1 MiB");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let line = plain(&bytes);
         if !line.is_empty() && !line.starts_with('#') {
             each(Place::Line(number), &line)?;
         }

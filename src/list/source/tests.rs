@@ -55,12 +55,12 @@ const FIXTURES: &[Row] = &[
         "vics-2.0.json",
         Format::VicsJson,
         None,
-        &["MD51+SHA11 vics:1 1 1001", "MD52+SHA12 vics:2 2 1002", "MD56 vics:1 6 -"],
+        &["MD51+SHA11 vics:1 1 1001", "MD52+SHA12 vics:2 2 1002", "-3", "-4", "MD56 vics:1 6 -"],
         0,
         3,
     ),
     ("vics-1.3.json", Format::VicsJson, None, &["MD51+SHA11 vics:1 1 1001"], 0, 0),
-    ("vics-case.json", Format::VicsJson, None, &["MD51+SHA11 vics:1 1 1001"], 0, 1),
+    ("vics-case.json", Format::VicsJson, None, &["MD51+SHA11 vics:1 1/1 1001", "-1/3"], 0, 1),
     ("caid.json", Format::CaidJson, GOOD, &["MD51+SHA11 caid:0 1 2048"], 0, 0),
     (
         "ncmec.xml",
@@ -79,7 +79,15 @@ const FIXTURES: &[Row] = &[
         "stix.json",
         Format::Stix,
         None,
-        &["MD51+SHA11+SHA2561 - file--1 19", "SHA2562 - - -", "MD53 - - -", "-indicator--3"],
+        &[
+            "MD51+SHA11+SHA2561 - file--1 19",
+            "SHA2562 - indicator--2/1 -",
+            "MD53 - indicator--2/2 -",
+            "-indicator--3/1",
+            "-indicator--3",
+            "-indicator--4/1",
+            "-indicator--4",
+        ],
         1,
         1,
     ),
@@ -92,7 +100,7 @@ const FIXTURES: &[Row] = &[
 fn every_fixture_is_found_out_and_read() {
     for (name, format, kind, items, bad, passed_over) in FIXTURES {
         let bytes = fixture(name);
-        assert_eq!(Format::detect(name, &bytes[..bytes.len().min(4096)]), *format, "{name}");
+        assert_eq!(Format::detect(name, &bytes[..bytes.len().min(4096)]), Some(*format), "{name}");
         for format in [None, Some(*format)] {
             let options = Options { format, ..options(*kind) };
             let (read, fed) = read_bytes(name, &bytes, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -110,6 +118,22 @@ fn every_fixture_is_found_out_and_read() {
     let (items, fed) = read_bytes("stopncii.json", &fixture("stopncii.json"), &options(None)).unwrap();
     assert!(items[0].starts_with("MD51 - ") && items[1].starts_with('-') && items.len() == 2, "{items:?}");
     assert_eq!(fed.passed_over, 1);
+}
+
+/// NSRL RDS 3: found out by its first bytes, read in place, and from a stream not at all.
+#[test]
+fn a_database_of_harmless_files() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lists/nsrl.db");
+    let mut items = Vec::new();
+    let fed = read_file(&path, &options(GOOD), &mut |_, item| {
+        items.push(show(&item));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(items, ["SHA2561+SHA11+MD51 - - 19", "SHA12+MD52 - - 19"]);
+    assert_eq!((fed.format.as_str(), fed.bad_lines), ("nsrl-sqlite", 1));
+    let error = read_bytes("nsrl.db", &fixture("nsrl.db"), &options(GOOD)).unwrap_err();
+    assert!(error.to_string().contains("in place"), "{error}");
 }
 
 #[test]
@@ -168,6 +192,170 @@ fn traps() {
     // A line that never ends.
     let long = [b"h\n", &vec![b'a'; 3 << 20][..]].concat();
     assert!(read_bytes("x.csv", &long, &options).unwrap_err().to_string().contains("longer than 1 MiB"));
+}
+
+/// A token ends, or reading does: whatever a reader would keep of an endless one would end the machine's memory.
+#[test]
+fn what_never_ends_is_refused() {
+    for (format, begin, forever) in [
+        (Format::Csv, "md5\n\"", "x"),
+        (Format::Csv, "md5\n\"", "x\n"),
+        (Format::IcseCsv, "md5;sha1;baseline\n\"", "x\n"),
+        (Format::NsrlCsv, "\"SHA-1\",\"MD5\",\"FileSize\"\n", "x"),
+        (Format::ThreatExchangeFile, "md5 ", "x"),
+        (Format::ClamAv, "", "0"),
+        (Format::NcmecXml, "<queryResult><images><image><id>", "x"),
+        (Format::NcmecXml, "<queryResult><images><image a=\"", "x"),
+        (Format::NcmecXml, "<queryResult><!-- ", "x"),
+        (Format::NcmecXml, "", "<image>"),
+        (Format::VicsJson, "{\"value\":[{\"MD5\":\"", "x"),
+        (Format::VicsJson, "{\"value\":[{\"", "x"),
+        (Format::VicsJson, "{\"value\":", "["),
+        (Format::VicsJson, "{\"value\":[{\"Exifs\":", "{\"a\":"),
+        (
+            Format::MispEvent,
+            "{\"Event\":{\"Object\":[{\"Attribute\":[",
+            "{\"type\":\"md5\",\"value\":\"xxxxxxxxxxxxxx\"},",
+        ),
+    ] {
+        let mut forever = forever.bytes().cycle();
+        let forever = std::iter::repeat_with(move || forever.next().unwrap_or_default());
+        let source = io::BufReader::new(io::Read::chain(begin.as_bytes(), Bytes(forever)));
+        let options = Options { format: Some(format), columns: Some("md5=md5".into()), ..options(GOOD) };
+        let error = read(source, "x", &options, &mut |_, _| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("longer than 1 MiB") || error.contains("too deep"), "{format:?} {begin}: {error}");
+    }
+}
+
+/// Bytes as they come out of an iterator.
+struct Bytes<I>(I);
+
+impl<I: Iterator<Item = u8>> io::Read for Bytes<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(buffer.iter_mut().zip(&mut self.0).map(|(to, byte)| *to = byte).count())
+    }
+}
+
+/// Digests of sample 1 and 2, in hexadecimal.
+fn md5(sample: u8) -> String {
+    crate::digest::Digests::of(format!("hashgate sample {sample}").as_bytes()).get(Algorithm::Md5).unwrap().to_hex()
+}
+
+fn items(format: Format, text: &str) -> (Vec<String>, Fed) {
+    let options = Options { format: Some(format), ..options(None) };
+    read_bytes("x", text.as_bytes(), &options).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// 0 is known and harmless, 5 is not categorised, however they are written; and what becomes one is no entry any more.
+#[test]
+fn vics_categories_that_are_never_bad() {
+    let medium =
+        |category: &str| format!("{{\"value\":[{{\"MediaID\":7,\"Category\":{category},\"MD5\":\"{}\"}}]}}", md5(1));
+    for category in ["0", "5", "0.0", "5.0", "5e0", "-0", "\"0\"", "\" 5 \"", "\"00\"", "\"\"", "null", "[1]", "true"] {
+        let (items, fed) = items(Format::VicsJson, &medium(category));
+        assert_eq!((items, fed.passed_over, fed.bad_lines), (vec!["-7".to_owned()], 1, 0), "{category}");
+    }
+    for category in ["-1", "1.5", "\"NaN\"", "\"inf\"", "\"baseline\""] {
+        let (items, fed) = items(Format::VicsJson, &medium(category));
+        assert_eq!((items.len(), fed.bad_lines), (0, 1), "{category}");
+    }
+    for category in ["2", "2.0", "\"02\"", "\" 2\""] {
+        assert_eq!(items(Format::VicsJson, &medium(category)).0, ["MD51 vics:2 7 -"], "{category}");
+    }
+    assert_eq!(items(Format::VicsJson, &medium("1").replace("\"Category\":1,", "")).0, ["-7"]);
+}
+
+/// What says how a value is to be read may stand behind it.
+#[test]
+fn what_governs_may_come_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("list.json");
+    let many = format!("{{\"MediaID\":1,\"Category\":1,\"MD5\":\"{}\"}},", md5(1)).repeat(10_000);
+    let write = |context: &str| {
+        let value = many.trim_end_matches(',');
+        std::fs::write(&path, format!("{{\"value\":[{value}],\"odata.metadata\":\"{context}#Media\"}}")).unwrap();
+    };
+    let mut count = 0;
+    let mut read = |kind| {
+        read_file(&path, &options(kind), &mut |_, _| {
+            count += 1;
+            Ok(())
+        })
+    };
+    write("http://github.com/ICMEC/ProjectVic/DataModels/1.3.xml");
+    assert_eq!(read(None).unwrap().format, "vics-json");
+    write("http://github.com/ICMEC/ProjectVic/DataModels/1.2.xml");
+    assert!(read(None).unwrap_err().to_string().contains("say --kind"), "good or bad: the shape does not say");
+    assert_eq!(read(GOOD).unwrap().format, "caid-json");
+    write("http://example.test/1.0.xml");
+    assert!(read(GOOD).unwrap_err().to_string().contains("name the format"));
+    assert_eq!(count, 20_000);
+    // A stream cannot be read twice.
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(read_bytes("list.json", &bytes, &options(GOOD)).unwrap_err().to_string().contains("name the format"));
+
+    let attribute =
+        |id: &str| format!("{{\"uuid\":\"{id}\",\"to_ids\":\"1\",\"value\":\"{}\",\"type\":\"md5\"}}", md5(1));
+    let object = |deleted: &str| format!("{{\"Attribute\":[{}],\"deleted\":{deleted}}}", attribute("a"));
+    let event = format!(
+        "{{\"response\":[{{\"Event\":{{\"Object\":[{},{}],\"Attribute\":[{}]}}}}]}}",
+        object("true"),
+        object("\"0\""),
+        attribute("b")
+    );
+    assert_eq!(items(Format::MispEvent, &event).0, ["-a", "MD51 - a -", "MD51 - b -"]);
+}
+
+/// Media of two cases have the same numbers and are not the same.
+#[test]
+fn cases_count_their_media_anew() {
+    let case = |sample| {
+        format!("{{\"Media\":[{{\"MediaID\":1,\"Category\":1,\"MD5\":\"{}\"}}],\"CaseID\":\"c\"}}", md5(sample))
+    };
+    let text = format!("{{\"value\":[{},{}]}}", case(1), case(2));
+    assert_eq!(items(Format::VicsJson, &text).0, ["MD51 vics:1 1/1 -", "MD52 vics:1 2/1 -"]);
+}
+
+/// A later version of an indicator takes back what an earlier one said.
+#[test]
+fn indicators_are_taken_back() {
+    let indicator = |more: &str| {
+        format!("{{\"type\":\"indicator\",\"id\":\"i\",{more}\"pattern\":\"[file:hashes.MD5 = '{}']\"}}", md5(1))
+    };
+    let bundle = |more: &str| format!("{{\"type\":\"bundle\",\"objects\":[{},{}]}}", indicator(""), indicator(more));
+    for more in ["\"revoked\":true,", "\"valid_until\":\"2025-12-31T23:59:59.5+01:00\","] {
+        let (items, _) = items(Format::Stix, &bundle(more));
+        assert_eq!(items, ["MD51 - i/1 -", "-i/1", "-i"], "{more}");
+    }
+    let (items, fed) = items(Format::Stix, &bundle("\"valid_until\":\"tomorrow\","));
+    assert_eq!((items.len(), fed.bad_lines), (1, 1));
+}
+
+#[test]
+fn xml_in_other_words() {
+    let record = |text: &str| {
+        format!(
+            "<queryResult><images><image><member id='42'/><id>a</id><fingerprints>{text}</fingerprints></image></images></queryResult>"
+        )
+    };
+    let digest = md5(1);
+    for text in [format!("<md5>{digest}</md5><sha1/>"), format!("<n:md5 xmlns:n='x'><![CDATA[ {digest} ]]></n:md5>")] {
+        assert_eq!(items(Format::NcmecXml, &record(&text)).0, ["MD51 - 42/a -"], "{text}");
+    }
+    // Neither a digest in pieces nor one with an entity in it is put together.
+    for text in [format!("<md5>{}<!-- -->{}</md5>", &digest[..9], &digest[9..]), format!("<md5>&x;{digest}0</md5>")] {
+        assert_eq!(items(Format::NcmecXml, &record(&text)).1.bad_lines, 1, "{text}");
+    }
+}
+
+#[test]
+fn what_a_policy_needs_must_be_there() {
+    let error = read_bytes("x.csv", b"MD5;SHA1;PhotoDNA\n", &options(None)).unwrap_err();
+    assert!(error.to_string().contains("no column `Baseline`"), "{error}");
+    let long = format!("h,c\n{},{}\n{},a\n", md5(1), "c".repeat(300), md5(2));
+    let options = Options { columns: Some("md5=h,category=c".into()), ..options(None) };
+    let (items, fed) = read_bytes("x.csv", long.as_bytes(), &options).unwrap();
+    assert_eq!((items, fed.bad_lines), (vec!["MD52 csv:a - -".to_owned()], 1));
 }
 
 /// Whatever the bytes, reading them ends, without a panic.

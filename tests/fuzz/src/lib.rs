@@ -169,13 +169,21 @@ pub fn sources(input: &[u8]) {
     let now = time::OffsetDateTime::UNIX_EPOCH;
     let options = Options { format: Some(format), kind: Some(Kind::KnownGood), columns, now };
     let mut digests = Vec::new();
-    let read = source::read(list, "fuzz", &options, &mut |_, item| {
+    let mut sink = |_, item| {
         if let Item::Entry(entry) = item {
             assert!(!entry.digests.is_empty(), "an entry without a digest");
             digests.extend(entry.digests.iter().map(|digest| digest.to_hex()));
         }
         Ok(())
-    });
+    };
+    let read = if format == Format::NsrlSqlite {
+        // A database is read where it is.
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), list).expect("writable");
+        source::read_file(file.path(), &options, &mut sink)
+    } else {
+        source::read(list, "fuzz", &options, &mut sink)
+    };
     let told = match read {
         Ok(fed) => format!("{:?}", fed.first_bad),
         Err(error) => error.to_string(),
