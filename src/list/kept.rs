@@ -51,7 +51,17 @@ impl Kept {
     /// so. It blocks.
     pub(super) fn start(list: &ListSource, shelf: &Shelf, reaching: Option<&Reaching>) -> Result<Kept, ListError> {
         let counts: Arc<Counts> = Arc::default();
-        let last = shelf.note(list).and_then(|note| Some((in_use(list, shelf, &counts)?, note)));
+        let last = shelf.note(list).and_then(|note| match in_use(list, shelf, &counts) {
+            Ok(sealed) => Some((sealed, note)),
+            Err(why) => {
+                // Said for itself: what comes next may be that the source is away, which is then only half of the story.
+                tracing::error!(
+                    list = list.name,
+                    "the last good version cannot be used, the source is read anew: {why}"
+                );
+                None
+            }
+        });
         let seen = last.as_ref().map(|(_, note)| &note.seen);
         match (next(list, shelf, reaching, &counts, seen), last) {
             (Ok(Some((sealed, note))), _) => Ok(Kept::of(list, sealed, note, counts)),
@@ -199,7 +209,7 @@ impl Looking {
             // What is in use on probation is what the operator has seen: no other version takes its place now.
             shelf.remove(name, File::Accepted)?;
             shelf.remove(name, File::Accept)?;
-            let sealed = in_use(&self.list, shelf, &self.counts).ok_or(Why::Changed)?;
+            let sealed = in_use(&self.list, shelf, &self.counts)?;
             tracing::info!(list = name, "accepted as a whole");
             return Ok(Some((sealed, self.note.clone())));
         }
@@ -208,17 +218,17 @@ impl Looking {
     }
 }
 
-/// The version of a list that the shelf has; `None` where it has none that can be used.
-fn in_use(list: &ListSource, shelf: &Shelf, counts: &Arc<Counts>) -> Option<Sealed> {
-    let open = |file| Index::open(&shelf.path(&list.name, file), shelf.key(), Access::Map).ok();
+/// The version of a list that the shelf has.
+fn in_use(list: &ListSource, shelf: &Shelf, counts: &Arc<Counts>) -> Result<Sealed, Why> {
+    let open = |file| Index::open(&shelf.path(&list.name, file), shelf.key(), Access::Map).map_err(Why::Index);
     let index = open(File::Index)?;
     if !shelf.has(&list.name, File::Accepted) {
-        return Sealed::new(list, index, counts.clone(), None, None).ok();
+        return Sealed::new(list, index, counts.clone(), None, None);
     }
     let accepted = open(File::Accepted)?;
     let basis = Basis::of(accepted.about());
     let before = has_grown(list, index.about().entries, &basis).then_some(accepted);
-    Sealed::new(list, index, counts.clone(), Some(&basis.categories), before).ok()
+    Sealed::new(list, index, counts.clone(), Some(&basis.categories), before)
 }
 
 /// A new version, checked and put on the shelf; `None` where the source looks as it did.

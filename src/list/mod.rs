@@ -323,6 +323,11 @@ pub fn accept(state_dir: &Path, list: &str) -> io::Result<()> {
     std::fs::write(shelf::path(&shelf::folder(state_dir), list, shelf::File::Accept), b"")
 }
 
+/// Whether a gate keeps a sealed file with this name for a list: versions in use, in the making, or accepted before.
+pub fn is_kept_for(list: &str, file_name: &std::ffi::OsStr) -> bool {
+    shelf::is_of(list, file_name)
+}
+
 fn build(lists: &[Kept]) -> Retiring<Catalog> {
     Retiring::new(Catalog::new(lists.iter().map(|list| list.sealed.clone()).collect()))
 }

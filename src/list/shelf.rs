@@ -1,9 +1,9 @@
 //! Where the versions of lists are kept: sealed indexes in the state folder, private copies that nobody else writes to.
 //!
-//! For a list NAME: `NAME.index` is the version in use, `NAME.versions` its entries one by one where changes come on top of them,
-//! `NAME.new` a version in the making, `NAME.accepted` the last one that
-//! was accepted, while the one in use is on probation; `NAME.json` says what the source looked like, and `NAME.accept` is
-//! an operator's word that what comes is right.
+//! For a list NAME: `NAME.index` is the version in use, `NAME.versions` its entries one by one where changes come on top
+//! of them, `NAME.new` and `NAME.new-versions` those in the making, `NAME.accepted` the last one that was accepted, while
+//! the one in use is on probation; `NAME.json` says what the source looked like, and `NAME.accept` is an operator's word
+//! that what comes is right.
 
 use super::Keeping;
 use super::index::seal::{Key, KeyError};
@@ -186,6 +186,12 @@ pub(super) fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("lists")
 }
 
+/// Whether a file with this name is one of a list's sealed ones.
+pub(super) fn is_of(list: &str, file_name: &std::ffi::OsStr) -> bool {
+    let sealed = [File::Index, File::New, File::Accepted, File::Versions, File::NewVersions];
+    sealed.into_iter().any(|file| path(Path::new(""), list, file).as_os_str() == file_name)
+}
+
 /// The file of a list. Names of lists hold letters, digits, `.`, `_` and `-` only.
 pub(super) fn path(folder: &Path, list: &str, file: File) -> PathBuf {
     let end = match file {
@@ -195,7 +201,8 @@ pub(super) fn path(folder: &Path, list: &str, file: File) -> PathBuf {
         File::Accept => "accept",
         File::Note => "json",
         File::Versions => "versions",
-        File::NewVersions => "new.versions",
+        // No dot in it: names of lists may have one.
+        File::NewVersions => "new-versions",
     };
     folder.join(format!("{list}.{end}"))
 }

@@ -135,6 +135,24 @@ fn rekey_and_forget() {
     assert_eq!(lines[0]["entries"], 2);
 }
 
+/// What a gate keeps of a list beside its index goes, too: an earlier version, one in the making, entries one by one.
+#[test]
+fn forget_leaves_nothing_of_a_list() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("lists")).unwrap();
+    folder.done("compile -o @x.index --key @k --name elsewhere @list");
+    let files = ["police.index", "police.accepted", "police.new", "police.versions", "police.new-versions", "police.x"];
+    for file in files {
+        fs::copy(folder.path("x.index"), folder.path(&format!("lists/{file}"))).unwrap();
+    }
+    folder.done(&format!("forget police --dir {}", folder.path("lists")));
+    let mut left: Vec<_> = fs::read_dir(folder.path("lists")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["forgotten.log", "police.x"]);
+    let record = fs::read_to_string(folder.path("lists/forgotten.log")).unwrap();
+    assert_eq!(record.lines().count(), files.len() - 1);
+}
+
 /// Formats of other makers, compiled and looked up: the category comes along, and no digest is printed.
 #[test]
 fn other_formats() {

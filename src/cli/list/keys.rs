@@ -3,6 +3,7 @@
 use crate::cli::Exit;
 use crate::list::index::seal::Key;
 use crate::list::index::{Ids, about_unverified, destroy, files_in, rekey as rekey_index};
+use crate::list::is_kept_for;
 use anyhow::Context as _;
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
@@ -36,7 +37,7 @@ pub(super) fn forget(name: &str, folders: &[PathBuf]) -> anyhow::Result<Exit> {
         for index in files_in(folder) {
             let about = about_unverified(&index).ok();
             // The gate names its copies by the configured list, whatever the index calls itself.
-            let is_copy = index.file_name().is_some_and(|file| file == format!("{name}.index").as_str());
+            let is_copy = index.file_name().is_some_and(|file| is_kept_for(name, file));
             if !is_copy && about.as_ref().is_none_or(|about| about.name != name) {
                 continue;
             }
