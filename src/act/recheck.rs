@@ -7,14 +7,16 @@
 use super::own::{self, Identity, Place, Removal};
 use super::quarantine::{self, Read};
 use super::read_back::read_object;
-use crate::decide::{self, Finding, Moment, Subject, Verdict, Why};
+use crate::decide::{self, Finding, Moment, Subject, Undecidable, Verdict, Why};
 use crate::digest::Digests;
 use crate::forward::AnswerBody;
 use crate::gate::Gate;
+use crate::list::index::folder_of;
 use http::{Method, Response};
 use serde_json::{Value, json};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::iter;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +68,8 @@ impl Rechecks {
         let dir = state_dir.join(FOLDER);
         let open = || {
             fs::create_dir_all(&dir)?;
-            Ok(fs::read_dir(&dir)?.count())
+            // What a crash left half written was never released.
+            Ok(fs::read_dir(&dir)?.flatten().filter(|entry| is_job(&entry.path())).count())
         };
         let waiting =
             open().map_err(|error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
@@ -146,7 +149,9 @@ impl Queued {
             let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             written.write_all(text.as_bytes())?;
             written.sync_all()?;
-            fs::rename(&new, &file)
+            fs::rename(&new, &file)?;
+            // The new name is durable with its folder only.
+            File::open(folder_of(&file))?.sync_all()
         }
     }
 }
@@ -195,7 +200,7 @@ async fn round(gate: &Arc<Gate>) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()),
         Err(error) => return tracing::error!("{}: {error}", gate.rechecks.dir.display()),
     };
-    for file in files.filter(|file| file.extension().is_some_and(|end| end == "json")) {
+    for file in files.filter(|file| is_job(file)) {
         let Some((job, identity)) = fs::read(&file).ok().and_then(|text| read(&text)) else {
             tracing::error!("{}: cannot be read; an object that nobody has looked up may be there", file.display());
             continue;
@@ -206,6 +211,9 @@ async fn round(gate: &Arc<Gate>) {
             }
             // Nobody answers yet; the others would not be decided either.
             Err(NotYet::Undecided) => return,
+            Err(NotYet::Unread) => {
+                tracing::error!(request = job.request, "a list needs a digest of an object that cannot be read yet");
+            }
             Err(NotYet::NotRemoved) => {
                 tracing::error!(request = job.request, "a listed object cannot be removed yet");
             }
@@ -215,14 +223,26 @@ async fn round(gate: &Arc<Gate>) {
 
 enum NotYet {
     Undecided,
+    Unread,
     NotRemoved,
+}
+
+fn is_job(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "json")
 }
 
 /// Looks one upload up again, and removes it where it is listed.
 async fn look_again(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Result<(), NotYet> {
-    let mut finding = Finding::Unlisted;
-    for digests in &job.digests {
-        finding = finding.and(gate.look_up(digests).await);
+    let mut finding = look_up_all(gate, &job.digests).await;
+    if finding == Finding::Undecidable(Undecidable::DigestMissing) {
+        let Some(digests) = read_again(gate, job, identity).await.ok_or(NotYet::Unread)? else {
+            super::written_down(gate, &job.request, "Recheck", "gone", &Why::Undecided(Undecidable::DigestMissing));
+            return Ok(());
+        };
+        finding = look_up_all(gate, &digests).await;
+        if finding == Finding::Undecidable(Undecidable::DigestMissing) {
+            return Err(NotYet::Unread);
+        }
     }
     match decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY) {
         Verdict::Defer(_) => Err(NotYet::Undecided),
@@ -251,6 +271,29 @@ async fn find(gate: &Gate, job: &Job, identity: &Identity) -> Option<Read> {
     let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
     let read = read_object(gate, answer, &job.subject).await?;
     (read.digests.sha256 == job.digests[0].sha256).then_some(read)
+}
+
+async fn look_up_all(gate: &Gate, all: &[Digests]) -> Finding {
+    let mut finding = Finding::Unlisted;
+    for digests in all {
+        finding = finding.and(gate.look_up(digests).await);
+    }
+    finding
+}
+
+/// A list has come since that needs a digest which nobody computed: the object is read, and what is known of it comes
+/// with all of them. `Some(None)` where it is not there any more, `None` where that cannot be told.
+async fn read_again(gate: &Gate, job: &Job, identity: &Identity) -> Option<Option<Vec<Digests>>> {
+    let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
+    if answer.status() == 404 {
+        return Some(None);
+    }
+    if !answer.status().is_success() {
+        return None;
+    }
+    let read = read_object(gate, answer, &job.subject).await?.digests;
+    let is_it = read.sha256 == job.digests[0].sha256;
+    Some(is_it.then(|| iter::once(read).chain(job.digests[1..].iter().copied()).collect()))
 }
 
 /// Removes that very object. `None` where that could not be done yet.

@@ -9,10 +9,11 @@ use crate::support::payload::Payload;
 use crate::support::store::{Store, stores};
 
 fn rechecking(store: &Store, mock: &Mock) -> Builder {
-    gate(store).yaml(&mock.yaml()).yaml("policy: { on_unavailable: allow-and-recheck }").yaml(&format!(
-        "origin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
-        store.access_key, store.secret_key
-    ))
+    gate(store).yaml(&mock.yaml()).yaml("policy: { on_unavailable: allow-and-recheck }").yaml(&credentials(store))
+}
+
+fn credentials(store: &Store) -> String {
+    format!("origin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}", store.access_key, store.secret_key)
 }
 
 /// `allow-and-recheck`: what nobody could decide passes, waits on disk over a restart, and goes when the answer is yes;
@@ -55,6 +56,42 @@ async fn what_passed_undecided_is_looked_up_again() {
         gate.audit_line("removed", |line| line["operation"] == "Recheck" && line["outcome"] == "removed").await;
         let again = gate.client().put(Form::RawSigned, &at("bad"), &bad).await.expect("an answer");
         assert_eq!(again.status, 403, "{}", store.name);
+        gate.stop().await;
+    }
+}
+
+/// A list that came since and needs another digest has the object read; nobody else in the queue waits for one that cannot
+/// be read.
+#[tokio::test]
+async fn a_digest_that_nobody_computed_is_computed_later() {
+    for store in stores().await {
+        let room = store.room("recheck").await;
+        let (bad, good) = (Payload::random(9, 70_000), Payload::random(10, 70_000));
+        let mock = Mock::start(Mood::Fails(vec![Step::Close])).await;
+        let only_md5 = mock.yaml().replace("timeout:", "algorithms: [md5], timeout:");
+        let gate = gate(&store)
+            .list("sample", [Payload::random(11, 10).sha256()])
+            .yaml(&only_md5)
+            .yaml("policy: { on_unavailable: allow-and-recheck }")
+            .yaml(&credentials(&store))
+            .start()
+            .await;
+        let at = |name: &str| format!("/{room}/{name}");
+        for (name, payload) in [("gone", &bad), ("bad", &bad), ("good", &good)] {
+            let answer = gate.client().put(Form::RawSigned, &at(name), payload).await.expect("an answer");
+            assert_eq!(answer.status, 200, "{} {name}: {answer:?}", store.name);
+        }
+        let direct = store.client();
+        direct.delete(&at("gone")).await;
+        std::fs::write(gate.dir().join("sample.txt"), bad.sha1()).expect("writable");
+        gate.running.reload().await;
+        mock.becomes(Mood::Knows(Vec::new()));
+        eventually("the queue is empty", async || {
+            (gate.metrics().await.0["hashgate_recheck_queue"] == 0.0).then_some(())
+        })
+        .await;
+        let statuses = [direct.head(&at("bad")).await.status, direct.head(&at("good")).await.status];
+        assert_eq!(statuses, [404, 200], "{}", store.name);
         gate.stop().await;
     }
 }
