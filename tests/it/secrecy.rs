@@ -1,34 +1,86 @@
 //! No listed digest, list name or secret reaches anything that is written or answered.
 
+use crate::cli::run;
 use crate::services::{Mock, Mood};
-use crate::support::client::{Client, Form};
+use crate::support::client::{Client, Form, Response};
+use crate::support::eventually;
 use crate::support::fake_origin::{FakeOrigin, Step};
 use crate::support::gate::{Mode, files, gate};
 use crate::support::payload::Payload;
-use crate::support::store::Store;
+use crate::support::store::{Store, embedded};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use std::fmt::Write as _;
+use flate2::Compression;
+use flate2::read::GzEncoder;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
-/// The program itself at its most talkative, and where it listens: its clients and it must not share a log.
-fn spawn(config: &std::path::Path) -> (Child, SocketAddr, SocketAddr) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hashgate"))
-        .args(["serve", "--config"])
-        .arg(config)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
-    let mut addresses = line.split("http://").skip(1).map(|rest| {
-        let end = rest.find([',', '\n', '/']).unwrap_or(rest.len());
-        rest[..end].parse().unwrap_or_else(|e| panic!("{e} in {line}"))
-    });
-    let (address, admin) = (addresses.next().expect("one"), addresses.next().expect("two"));
-    (child, address, admin)
+/// The program itself at its most talkative: its clients and it must not share a log.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    log: JoinHandle<std::io::Result<String>>,
+}
+
+impl Program {
+    fn start(config: &Path) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hashgate"))
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        // What it logs is kept while it runs: a full pipe would stop it.
+        let mut stderr = child.stderr.take().expect("piped");
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).map(|_| log)
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+        let mut addresses = line.split("http://").skip(1).map(|rest| {
+            let end = rest.find([',', '\n', '/']).unwrap_or(rest.len());
+            rest[..end].parse().unwrap_or_else(|e| panic!("{e} in {line}"))
+        });
+        let (address, admin) = (addresses.next().expect("one"), addresses.next().expect("two"));
+        Program { child, address, admin, log }
+    }
+
+    /// Ends it, and gives everything that it has written: metrics, log, and the files in its state folder.
+    async fn end(mut self, store: &Store, state: &Path) -> String {
+        let metrics = Client::new(store, self.admin).get("/metrics").await.text();
+        // SIGTERM, by its number: the program ends in order, and what it kept back is written.
+        let ended = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill is there");
+        assert!(ended.success() && self.child.wait().expect("its end").success());
+        let mut written = metrics + &self.log.join().expect("no panic").expect("text");
+        for path in files(state) {
+            written += &String::from_utf8_lossy(&std::fs::read(&path).expect("readable"));
+        }
+        written
+    }
+}
+
+/// What a client gets to see of an answer.
+fn seen(answer: &Response) -> String {
+    answer.headers.iter().fold(answer.text(), |seen, (name, value)| seen + name + ": " + value + "\n")
+}
+
+fn assert_holds_none(written: &str, digests: &[String]) {
+    let lower = written.to_lowercase();
+    for digest in digests {
+        assert!(!lower.contains(digest), "{digest} was written:\n{}", around(&lower, digest));
+        let bytes = hex::decode(digest).expect("hexadecimal");
+        let encoded = BASE64_STANDARD.encode(&bytes);
+        let encoded = encoded.trim_end_matches('=');
+        assert!(!written.contains(encoded), "{encoded} was written:\n{}", around(written, encoded));
+    }
+    for secret in ["fake-secret", "embedded-secret"] {
+        assert!(!written.contains(secret), "{secret} was written");
+    }
 }
 
 /// A listed payload in every form and both modes, under keys and with metadata that spell its digests in every usual way:
@@ -53,14 +105,8 @@ async fn a_listed_digest_is_written_nowhere() {
         // What nobody could decide about may be listed as well.
         let decided = service.is_none_or(|mock| std::ptr::eq(mock, &knowing));
         let (folder, config) = gate.write();
-        let (mut child, address, admin) = spawn(&config);
-        // What it logs is kept while it runs: a full pipe would stop it.
-        let mut stderr = child.stderr.take().expect("piped");
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).map(|_| log)
-        });
-        let client = Client::new(&store, address);
+        let program = Program::start(&config);
+        let client = Client::new(&store, program.address);
         for form in Form::ALL.into_iter().filter(|form| *form != Form::Expect100) {
             for digest in &hex {
                 let encoded = BASE64_STANDARD.encode(hex::decode(digest).expect("hexadecimal"));
@@ -71,36 +117,96 @@ async fn a_listed_digest_is_written_nowhere() {
                     let answer = client.send(upload).await.expect("an answer");
                     assert_eq!(answer.status, if decided { 403 } else { 503 }, "{answer:?}");
                     // The key comes back as the client wrote it; nothing else of the answer may tell.
-                    write!(written, "{}", answer.text().replace(&format!("/bucket/{key}"), "")).expect("a String");
-                    for (name, value) in answer.headers {
-                        write!(written, "{name}: {value}").expect("a String");
-                    }
+                    written += &seen(&answer).replace(&format!("/bucket/{key}"), "");
                 }
             }
         }
-        written += &Client::new(&store, admin).get("/metrics").await.text();
-        // SIGTERM, by its number: the program ends in order, and what it kept back is written.
-        let ended = Command::new("kill").arg(child.id().to_string()).status().expect("kill is there");
-        assert!(ended.success() && child.wait().expect("its end").success());
-        let log = log.join().expect("no panic").expect("text");
-        assert!(log.contains(&format!("\"matched\":{decided}")), "the log was not heard: {log}");
-        written += &log;
-        for path in files(&folder.path().join("state")) {
-            written += &String::from_utf8_lossy(&std::fs::read(&path).expect("readable"));
-        }
+        let told = program.end(&store, &folder.path().join("state")).await;
+        assert!(told.contains(&format!("\"matched\":{decided}")), "the log was not heard: {told}");
+        written += &told;
     }
     assert!(written.contains("\"outcome\"") && written.contains("hashgate_matches_total"));
-    let lower = written.to_lowercase();
-    for digest in &hex {
-        assert!(!lower.contains(digest), "{digest} was written:\n{}", around(&lower, digest));
-        let bytes = hex::decode(digest).expect("hexadecimal");
-        let encoded = BASE64_STANDARD.encode(&bytes);
-        let encoded = encoded.trim_end_matches('=');
-        assert!(!written.contains(encoded), "{encoded} was written:\n{}", around(&written, encoded));
+    assert_holds_none(&written, &hex);
+}
+
+/// The same of what comes in parts, compressed, as a copy, and later; of a list whose lines are broken, and of the command
+/// that takes an entry out.
+#[tokio::test]
+async fn nor_on_any_other_path() {
+    let store = embedded().await;
+    let room = store.room("secrecy").await;
+    let (first, second) = (Payload::random(2, 5 << 20), Payload::random(3, 1000));
+    let whole = Payload::from([first.bytes(), second.bytes()].concat());
+    let (single, copied, later) = (Payload::random(4, 1000), Payload::random(5, 1000), Payload::random(6, 1000));
+    let hex: Vec<String> =
+        [&whole, &single, &copied, &later].iter().flat_map(|p| [p.sha256(), p.sha1(), p.md5()]).collect();
+    // Good lines, and the same digests in lines that are none.
+    let rows = hex[..9].iter().skip(1).step_by(3).map(|sha1| format!("{sha1},house:test"));
+    let broken =
+        hex.iter().flat_map(|digest| [format!("{digest}0,x"), format!("x,{digest}"), format!("{digest}\"\",\"")]);
+    let lines: Vec<String> = std::iter::once("sha1,kind".to_owned()).chain(rows).chain(broken).collect();
+    let mock = Mock::start(Mood::Fails(vec![Step::Close])).await;
+    let (folder, config) = gate(&store)
+        .list("sample", lines)
+        .yaml("lists: [ { name: sample, source: '{dir}/sample.txt', columns: 'sha1=sha1,category=kind' } ]")
+        .yaml(&format!(
+            "origin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+            store.access_key, store.secret_key
+        ))
+        .yaml(&mock.yaml())
+        .yaml("policy: { on_unavailable: allow-and-recheck }")
+        .yaml("log: { format: json, level: trace }")
+        .write();
+    let program = Program::start(&config);
+    let client = Client::new(&store, program.address);
+    let mut written = String::new();
+    let mut heard = |answer: Response, status: u16| {
+        assert_eq!(answer.status, status, "{answer:?}");
+        written += &seen(&answer);
+    };
+    let at = |name: &str| format!("/{room}/{name}");
+
+    let direct = store.client().put(Form::RawSigned, &at("there"), &copied).await.expect("an answer");
+    assert_eq!(direct.status, 200);
+    heard(client.request("PUT", &at("copy"), &[("x-amz-copy-source", &at("there"))], b"").await, 403);
+    let mut zipped = Vec::new();
+    GzEncoder::new(&single.bytes()[..], Compression::fast()).read_to_end(&mut zipped).expect("memory");
+    heard(client.request("PUT", &at("zipped"), &[("content-encoding", "gzip")], &zipped).await, 403);
+    // Nobody knows yet; then somebody does.
+    // The store's own answer has the ETag, which is an MD5.
+    assert_eq!(client.request("PUT", &at("later"), &[], &later.bytes()).await.status, 200);
+    mock.becomes(Mood::Knows(vec![later.md5()]));
+    let admin = Client::new(&store, program.admin);
+    eventually("it was looked up again", async || {
+        admin.get("/metrics").await.text().contains("hashgate_recheck_queue 0").then_some(())
+    })
+    .await;
+    let id = client.create_multipart(&at("parts")).await;
+    let mut xml = String::new();
+    for (number, payload) in [(1, &first), (2, &second)] {
+        let target = format!("{}?partNumber={number}&uploadId={id}", at("parts"));
+        let answer = client.put(Form::RawSigned, &target, payload).await.expect("an answer");
+        let etag = answer.header("etag").expect("an ETag").to_owned();
+        xml += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+        heard(answer, 200);
     }
-    for secret in ["fake-secret", "embedded-secret"] {
-        assert!(!written.contains(secret), "{secret} was written");
-    }
+    let xml = format!("<CompleteMultipartUpload>{xml}</CompleteMultipartUpload>");
+    let complete = format!("{}?uploadId={id}", at("parts"));
+    heard(client.request("POST", &complete, &[], xml.as_bytes()).await, 403);
+
+    let state = folder.path().join("state");
+    let audit = std::fs::read_to_string(state.join("audit.log")).expect("there are lines");
+    let case = audit.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let case = case.filter(|line| line["matched"][0]["mark"].is_string()).last().expect("a match");
+    let case = case["request"].as_str().expect("a name").to_owned();
+    let place = config.to_str().expect("a text").to_owned();
+    let veto = move || run(&["list", "veto", "--case", &case, "--config", &place], "");
+    let (code, out, err) = tokio::task::spawn_blocking(veto).await.expect("no panic");
+    assert_eq!(code, Some(0), "{err}");
+    written += &(out + &err);
+    let told = program.end(&store, &state).await;
+    assert!(told.contains("skipped") && told.contains("\"operation\":\"Recheck\""), "it was not heard: {told}");
+    assert_holds_none(&(written + &told), &hex);
 }
 
 /// A part of `text` around `what`.
