@@ -408,3 +408,6 @@ pub struct Completing {
 
 /// How often uploads are looked through for those that nobody came back for.
 pub const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;
