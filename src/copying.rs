@@ -6,7 +6,7 @@
 //! Otherwise its Complete is unverifiable.
 
 use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
-use crate::act::{Source, read_source};
+use crate::act::{Source, SourceRead, read_source};
 use crate::config::settings::{UnknownCopy, Unverifiable};
 use crate::decide::{self, Moment, Verdict};
 use crate::digest::{Algorithm, Digests, Hashing};
@@ -18,9 +18,9 @@ use crate::multipart::{Part, Releasing, UploadId};
 use crate::record::Record;
 use crate::route::{Errand, Operation};
 use crate::s3::complete::part_number;
-use crate::s3::head::Head;
+use crate::s3::encoding::Encoding;
+use crate::s3::head::{Head, content_encoding};
 use crate::s3::target::path_style_host;
-use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
@@ -38,11 +38,15 @@ pub async fn copy(
     let (errand, parts, policy) = (seen.errand, seen.parts, &gate.settings.policy);
     let source = match source(gate, parts) {
         Some(source) => read_source(gate, &source).await,
-        None => None,
+        None => SourceRead::Failed,
     };
-    let Some(source) = source else {
-        gate.sinks.metrics.copy("unknown");
-        return unknown(gate, record, errand, head).await;
+    let source = match (source, &upload) {
+        (SourceRead::Begun(source), _) => source,
+        (SourceRead::Absent, Some(id)) => return absent(gate, id, parts, head).await,
+        _ => {
+            gate.sinks.metrics.copy("unknown");
+            return unknown(gate, record, errand, &parts.headers, head).await;
+        }
     };
     let mut part = match upload {
         Some(id) => part(gate, id, parts, &source).await?,
@@ -95,14 +99,30 @@ fn source(gate: &Gate, parts: &Parts) -> Option<Source> {
     Some(Source::read(&head.effective("x-amz-copy-source")?, host, range))
 }
 
+/// A part of what is not there: that is for the store to say. If it now is there, nobody knows what was copied.
+async fn absent(gate: &Gate, id: &UploadId, parts: &Parts, head: OriginHead) -> Result<Response<AnswerBody>, Failure> {
+    let answer = gate.origin.send(head.bare()).await?;
+    let number = Head::of(parts).query_value("partNumber").as_deref().and_then(part_number);
+    if let (true, Some(number)) = (answer.status().is_success(), number) {
+        gate.multipart.part(id.clone(), number, None, gate.algorithms()).await?.committed_early().await;
+    }
+    Ok(answer)
+}
+
 /// A source that nobody read.
 async fn unknown(
     gate: &Gate,
     record: &Record,
     errand: &Errand,
+    headers: &HeaderMap,
     head: OriginHead,
 ) -> Result<Response<AnswerBody>, Failure> {
     let settings = &gate.settings;
+    // Not those bytes were there before, but others: what readers will make of them.
+    let encoded = Encoding::named(&content_encoding(headers)).next().is_some();
+    if encoded && settings.encodings.unseen_refused() {
+        return Err(Failure::UnknownCopy);
+    }
     match (errand.operation, settings.multipart.unverifiable, settings.copies) {
         (Operation::UploadPartCopy, Unverifiable::Refuse, _) => return Err(Failure::UnknownCopy),
         (Operation::UploadPartCopy, Unverifiable::Allow, _) => record.waived("multipart_unverifiable"),
@@ -135,16 +155,13 @@ async fn read(
     mut keeping: Option<&mut Keeping>,
     headers: &HeaderMap,
 ) -> Result<(Digests, Option<Decoded>), Failure> {
-    let said = [headers, source.headers()].into_iter().flat_map(|headers| headers.get_all(CONTENT_ENCODING));
-    // What the copy says counts; it says nothing where it takes over what the source said.
-    let said: Vec<&str> = said.filter_map(|value| value.to_str().ok()).take(1).collect();
-    let mut decoding = Decoding::new(said.into_iter(), &gate.settings.encodings, gate.algorithms());
+    let mut decodings = decodings(gate, content_encoding(headers), content_encoding(source.headers()));
     let mut hashing = Hashing::new(gate.algorithms().with(Algorithm::Md5));
     let mut body = source.into_body();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         hashing.update(&data);
-        decoding.update(&data);
+        decodings.iter_mut().for_each(|decoding| decoding.update(&data));
         if let Some(part) = &mut part {
             part.see(&data).await;
         }
@@ -152,7 +169,18 @@ async fn read(
             keeping.see(&data).await;
         }
     }
-    Ok((hashing.finish(), decoding.finish()))
+    Ok((hashing.finish(), decodings.into_iter().filter_map(Decoding::finish).reduce(Decoded::and)))
+}
+
+/// The copy keeps what its source said, or says something else instead: which of them depends on a directive, and on the
+/// store. So both count.
+fn decodings(gate: &Gate, copy: String, source: String) -> Vec<Decoding> {
+    let mut said = vec![source, copy];
+    said.dedup();
+    if said.len() > 1 {
+        said.retain(|value| !value.is_empty());
+    }
+    said.iter().map(|value| Decoding::new(value, &gate.settings.encodings, gate.algorithms())).collect()
 }
 
 /// The store copied a part: it is known where its ETag is the MD5 of what was read.

@@ -16,7 +16,7 @@ mod refusals;
 pub use accept::{accepted, why_not};
 pub use flood::Floods;
 pub use incident::{abort_multipart, remove_committed};
-pub use own::{Place, Source, read_source};
+pub use own::{Place, Source, SourceRead, read_source};
 pub use quarantine::Quarantine;
 pub use read_back::ReadBacks;
 pub use recheck::Rechecks;

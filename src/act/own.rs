@@ -58,12 +58,25 @@ impl Source {
     }
 }
 
-/// Begins to read the source of a copy. `None` where the store does not give it.
-pub async fn read_source(gate: &Gate, source: &Source) -> Option<Response<AnswerBody>> {
+/// What the store gives of the source of a copy.
+pub enum SourceRead {
+    /// Its bytes.
+    Begun(Response<AnswerBody>),
+    /// That there is nothing of the kind: no such object, version or range.
+    Absent,
+    /// Something else, or nothing.
+    Failed,
+}
+
+/// Begins to read the source of a copy.
+pub async fn read_source(gate: &Gate, source: &Source) -> SourceRead {
     let range = source.range.as_deref().map(|range| (RANGE, range));
-    let answer = call(gate, &source.place, Method::GET, &source.query, range).await?;
     let expected = if source.range.is_some() { 206 } else { 200 };
-    (answer.status() == expected).then_some(answer)
+    match call(gate, &source.place, Method::GET, &source.query, range).await {
+        Some(answer) if answer.status() == expected => SourceRead::Begun(answer),
+        Some(answer) if matches!(answer.status().as_u16(), 400 | 404 | 416) => SourceRead::Absent,
+        _ => SourceRead::Failed,
+    }
 }
 
 /// What one object is told from another under the same key by: its version, else its ETag.

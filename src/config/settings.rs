@@ -514,6 +514,13 @@ pub struct Encodings {
     pub time: Duration,
 }
 
+impl Encodings {
+    /// Whether an encoding is refused where no payload comes with it that could be looked up decoded.
+    pub fn unseen_refused(&self) -> bool {
+        self.decode && self.undecodable_refused
+    }
+}
+
 impl Default for Encodings {
     fn default() -> Encodings {
         Encodings {

@@ -8,6 +8,7 @@
 use super::archive::{Archive, ArchiveError};
 use crate::config::settings;
 use crate::digest::{Algorithms, Digests, Hashing};
+use crate::s3::encoding::Encoding;
 use flate2::write::GzDecoder;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,19 +19,6 @@ const RATIO_FREE: u64 = 1 << 20;
 
 /// Members of one archive that are looked up.
 const MEMBERS_MAX: usize = 10_000;
-
-/// How a layer is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 9110, section 8.4.1.2: zlib, or, as some send it, without its frame.
-    Deflate,
-    /// RFC 7932.
-    Brotli,
-    /// RFC 8878.
-    Zstd,
-}
 
 /// Why the rest of a payload is not known decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +49,15 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// What came of reading the same payload in two ways.
+    pub fn and(mut self, other: Decoded) -> Decoded {
+        self.layers.extend(other.layers);
+        self.bound = self.bound.or(other.bound);
+        self.broken |= other.broken;
+        self.declared |= other.declared;
+        self
+    }
+
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match (self.bound, self.broken) {
@@ -96,13 +93,9 @@ enum Stop {
 }
 
 impl Decoding {
-    /// Of a payload with these values of `Content-Encoding`.
-    pub fn new<'a>(
-        content_encoding: impl Iterator<Item = &'a str>,
-        bounds: &settings::Encodings,
-        algorithms: Algorithms,
-    ) -> Decoding {
-        let mut declared: Vec<Encoding> = content_encoding.flat_map(|v| v.split(',')).filter_map(encoding).collect();
+    /// Of a payload with this `Content-Encoding`.
+    pub fn new(content_encoding: &str, bounds: &settings::Encodings, algorithms: Algorithms) -> Decoding {
+        let mut declared: Vec<Encoding> = Encoding::named(content_encoding).collect();
         // The last one was applied last, so it is undone first.
         declared.reverse();
         let too_many = declared.len() > bounds.layers;
@@ -197,16 +190,6 @@ impl Decoding {
             || bound.is_some()
             || (!layers.is_empty() && (declared || layers.iter().any(|layer| layer.length > 0)));
         any.then_some(Decoded { layers, bound, broken, declared, archive })
-    }
-}
-
-fn encoding(name: &str) -> Option<Encoding> {
-    match name.trim().to_ascii_lowercase().as_str() {
-        "gzip" | "x-gzip" => Some(Encoding::Gzip),
-        "deflate" => Some(Encoding::Deflate),
-        "br" => Some(Encoding::Brotli),
-        "zstd" => Some(Encoding::Zstd),
-        _ => None,
     }
 }
 
@@ -487,7 +470,7 @@ mod tests {
     }
 
     fn decode(header: Option<&str>, bytes: &[u8], split: usize, bounds: &settings::Encodings) -> Option<Decoded> {
-        let mut decoding = Decoding::new(header.into_iter(), bounds, Algorithms::NONE);
+        let mut decoding = Decoding::new(header.unwrap_or_default(), bounds, Algorithms::NONE);
         bytes.chunks(split).for_each(|piece| decoding.update(piece));
         decoding.finish()
     }

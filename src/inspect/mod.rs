@@ -19,10 +19,10 @@ use crate::digest::{Algorithm, Algorithms, Digests, Hashing};
 use crate::route::Errand;
 use crate::s3::chunked::{Framer, FramingError, Mark, Segment, Trailers};
 use crate::s3::form::Fields;
+use crate::s3::head::content_encoding;
 use crate::s3::post_policy::LengthRange;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 
@@ -106,8 +106,8 @@ where
         if promises.needs_sha1() {
             algorithms = algorithms.with(Algorithm::Sha1);
         }
-        let content_encoding = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-        let decoding = errand.operation.is_upload().then(|| Decoding::new(content_encoding, encodings, wanted));
+        let decoding =
+            errand.operation.is_upload().then(|| Decoding::new(&content_encoding(headers), encodings, wanted));
         let decoding = if errand.unpacked { decoding.map(Decoding::unpacking) } else { decoding };
         Ok(Inspection {
             body,
@@ -172,7 +172,7 @@ where
         wanted: Algorithms,
         range: LengthRange,
     ) {
-        let mut decoding = Decoding::new(fields.get("content-encoding").into_iter(), encodings, wanted);
+        let mut decoding = Decoding::new(fields.get("content-encoding").unwrap_or_default(), encodings, wanted);
         for segment in came_with {
             if let Segment::Payload(payload) = segment {
                 decoding.update(payload);

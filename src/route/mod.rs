@@ -3,6 +3,7 @@
 //!
 //! Pure: the head of the request goes in, nothing is read or sent.
 
+mod encoding;
 mod form;
 mod framing;
 mod hygiene;
@@ -30,6 +31,7 @@ pub struct Rules {
     signature_v2: bool,
     plain_chunked: bool,
     snowball: bool,
+    encodings_refused: bool,
     list_body: u64,
     control_body: u64,
 }
@@ -67,6 +69,7 @@ impl Rules {
             signature_v2: settings.authentication.signature_v2,
             plain_chunked: settings.origin.plain_chunked,
             snowball: settings.snowball_inspected,
+            encodings_refused: settings.encodings.unseen_refused(),
             list_body,
             control_body,
         }
@@ -85,6 +88,7 @@ impl Rules {
         let host = head.header("host").unwrap_or_default();
         let target = Target::read(host, head.path, &self.base_domains);
         let operation = operation::classify(head, &target, self.kind)?;
+        encoding::check(head, operation, self)?;
         let unpacked = operation::is_snowball(head);
         if unpacked && !(self.snowball && operation == Operation::PutObject) {
             return Err(Reason::Snowball.into());

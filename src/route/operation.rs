@@ -49,7 +49,7 @@ impl Operation {
 }
 
 /// Sub-resources that select an operation on their own; two of them contradict each other.
-const SELECTORS: &[&str] = &[
+pub(super) const SELECTORS: &[&str] = &[
     "accelerate",
     "acl",
     "analytics",
@@ -90,6 +90,9 @@ const SELECTORS: &[&str] = &[
     "website",
 ];
 
+/// Settings of an object that every store knows. A PUT with any other sub-resource is an upload to some store or other.
+pub(super) const OBJECT_SETTINGS: &[&str] = &["acl", "legal-hold", "retention", "tagging"];
+
 /// Further names that change what an operation does.
 const MODIFIERS: &[&str] = &["annotationName", "partNumber", "position", "versionId"];
 
@@ -99,7 +102,7 @@ pub(super) fn classify(head: Head<'_>, target: &Target, kind: OriginKind) -> Res
     check_names(head.method, &names)?;
     refuse_other_doors(head, &names, kind)?;
     let has = |name: &str| names.iter().any(|n| n == name);
-    let object = target.key.is_some() || (!target.path_style_only && target.bucket.is_some());
+    let object = target.key.is_some() || (!target.path_style_only && target.bucket.is_some() && head.path != "/");
     match *head.method {
         Method::PUT => put(head, target, object, &has),
         Method::POST => post(head, target, &has),
@@ -138,7 +141,7 @@ fn put(head: Head<'_>, target: &Target, object: bool, has: &dyn Fn(&str) -> bool
     if has("annotation") {
         return Ok(Operation::PutObjectAnnotation);
     }
-    let setting = SELECTORS.iter().any(|name| *name != "uploadId" && has(name));
+    let setting = OBJECT_SETTINGS.iter().any(|name| has(name));
     Ok(if object && !setting { Operation::PutObject } else { Operation::Other })
 }
 

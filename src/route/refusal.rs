@@ -116,6 +116,10 @@ reasons! {
     StreamingAuthorization = "streaming_authorization", InvalidRequest, "Chunked payloads must be PUT with an AWS4-HMAC-SHA256 Authorization header.";
     /// `aws-chunked` without a `STREAMING-` value.
     AwsChunkedEncoding = "aws_chunked_encoding", InvalidRequest, "Content-Encoding aws-chunked needs x-amz-content-sha256 to be a STREAMING value.";
+    /// `Content-Encoding` as a query parameter, which some stores take for the header.
+    EncodingParameter = "encoding_parameter", InvalidRequest, "Content-Encoding must be a header.";
+    /// An encoding of bytes that come with other requests, or are there already.
+    EncodingUnseen = "encoding_unseen", NotImplemented, "A Content-Encoding passes this gateway only together with the whole payload.";
     /// A missing or malformed `x-amz-decoded-content-length`, or one without need.
     DecodedLength = "decoded_length", InvalidRequest, "x-amz-decoded-content-length is missing or malformed, or the body is not chunked.";
     /// A missing or malformed `x-amz-trailer`, or one without need.

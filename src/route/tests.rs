@@ -13,6 +13,7 @@ fn rules(kind: OriginKind) -> Rules {
         signature_v2: false,
         plain_chunked: false,
         snowball: false,
+        encodings_refused: true,
         list_body: 8 << 20,
         control_body: 1 << 20,
     }
@@ -49,11 +50,16 @@ fn operations_are_told_apart() {
         ("PUT", "/b/k?%70artNumber=10000&upload%49d=u", vec![length], Operation::UploadPart),
         ("PUT", "/b/k?annotation&annotationName=n", vec![length], Operation::PutObjectAnnotation),
         ("PUT", "/b/k?tagging", vec![length], Operation::Other),
+        // A setting of a bucket only: stores take it for an upload.
+        ("PUT", "/b/k?cors", vec![length], Operation::PutObject),
+        ("PUT", "/b/k?torrent", vec![length], Operation::PutObject),
+        ("PUT", "/b?cors", vec![length], Operation::Other),
         ("PUT", "/b", vec![], Operation::Other),
         ("PUT", "/b/k", vec![copy], Operation::CopyObject),
         ("POST", "/b/k?uploads", vec![], Operation::CreateMultipartUpload),
         ("POST", "/b/k?uploadId=u", vec![length], Operation::CompleteMultipartUpload),
         ("POST", "/b?delete", vec![length], Operation::DeleteObjects),
+        ("POST", "/b/k?uploads", vec![("content-encoding", "identity")], Operation::CreateMultipartUpload),
         ("DELETE", "/b/k?uploadId=u", vec![], Operation::AbortMultipartUpload),
         ("DELETE", "/b/k?versionId=v", vec![], Operation::DeleteObject),
         ("GET", "/b/k?versionId=v", vec![], Operation::GetObject),
@@ -63,6 +69,15 @@ fn operations_are_told_apart() {
         ("GET", "/minio/health/live", vec![], Operation::GetObject),
     ] {
         assert_eq!(operation(method, target, &headers), expected, "{method} {target}");
+    }
+}
+
+/// Under any sub-resource that is not a setting of objects everywhere, the body of a PUT is taken for an object.
+#[test]
+fn what_may_become_an_object_is_an_upload() {
+    for name in operation::SELECTORS.iter().filter(|name| !operation::OBJECT_SETTINGS.contains(name)) {
+        let routed = route("PUT", &format!("/b/k?{name}"), &[("content-length", "5")]);
+        assert!(routed.map_or(true, |errand| errand.operation.is_upload()), "{name}");
     }
 }
 
@@ -88,7 +103,6 @@ fn refusals() {
         ("PUT", "/b/k?partNumber=%2B1&uploadId=u", vec![length], Reason::PartNumber),
         ("PUT", "/b/k", vec![length, ("content-type", "a/b"), ("content-type", "c/d")], Reason::DuplicateHeader),
         ("PUT", "/b/k?X-Amz-Content-Sha256=x", vec![length, STREAMING], Reason::DuplicateHeader),
-        ("PUT", "/b/k", vec![length, ("x_amz_content_sha256", "x")], Reason::HeaderUnderscore),
         ("PUT", "/b/k", vec![length, ("transfer-encoding", "chunked")], Reason::TransferEncoding),
         ("PUT", "/b/k", vec![("transfer-encoding", "gzip, chunked")], Reason::TransferEncoding),
         ("PUT", "/b/k", vec![length, ("connection", "close, content-type")], Reason::Connection),
@@ -119,6 +133,11 @@ fn refusals() {
         ("PUT", "/b/k?renameObject", vec![length], Reason::BodyNotAllowed),
         ("PUT", "/b/k", vec![length, ("authorization", "AWS AKIAIOSFODNN7EXAMPLE:c2ln")], Reason::SignatureV2),
         ("PUT", "/b/k", vec![], Reason::NoLength),
+        ("PUT", "/b/k?Content-Encoding=br", vec![length], Reason::EncodingParameter),
+        ("PUT", "/b/k?content%2Dencoding=br", vec![length], Reason::EncodingParameter),
+        ("POST", "/b/k?uploads&CONTENT-ENCODING=br", vec![], Reason::EncodingParameter),
+        ("POST", "/b/k?uploads", vec![("content-encoding", "identity, GZip")], Reason::EncodingUnseen),
+        ("GET", "/b/k?response-content-encoding=br", vec![], Reason::EncodingUnseen),
         ("PUT", "/b/k", vec![("transfer-encoding", "chunked")], Reason::NoLength),
         ("PUT", "/b/k", vec![length, ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD")], Reason::ContentSha256),
         ("PUT", "/b/k", vec![length, STREAMING, decoded, trailer], Reason::StreamingAuthorization),

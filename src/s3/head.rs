@@ -1,6 +1,7 @@
 //! The head of a request as the rules of S3 read it: raw path and query, and "effective" values, because stores take an
 //! `x-amz-*` query parameter for the header of that name.
 
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 
@@ -33,6 +34,11 @@ impl<'a> Head<'a> {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// All values of `Content-Encoding` as one. Bytes that are not ASCII do not hide what stands beside them.
+    pub fn content_encoding(&self) -> String {
+        content_encoding(self.headers)
+    }
+
     /// The decoded name-value pairs of the query, in order; see [`decode_query`].
     pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> + 'a {
         query_pairs(self.query)
@@ -54,6 +60,12 @@ impl<'a> Head<'a> {
         }
         self.query_pairs().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
+}
+
+/// All values of `Content-Encoding` in these headers as one.
+pub fn content_encoding(headers: &HeaderMap) -> String {
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    values.collect::<Vec<_>>().join(",")
 }
 
 /// Splits a raw query at `&` and decodes each name and value. Empty pieces (`a&&b`) are left out.

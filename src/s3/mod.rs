@@ -4,6 +4,7 @@ pub mod authorization;
 pub mod chunked;
 pub mod code;
 pub mod complete;
+pub mod encoding;
 pub mod form;
 pub mod head;
 pub mod post_policy;

@@ -85,3 +85,25 @@ async fn what_cannot_be_decoded() {
         gate.stop().await;
     }
 }
+
+/// Where an encoding is said and the payload does not come with it, nobody could look it up decoded.
+#[tokio::test]
+async fn an_encoding_passes_only_together_with_its_payload() {
+    let origin = FakeOrigin::accepting().await;
+    for (undecodable, status) in [("refuse", 501), ("allow", 200)] {
+        let gate = gate(&Store::fake(origin.address))
+            .yaml(&format!("encodings: {{ undecodable: {undecodable} }}"))
+            .start()
+            .await;
+        let copy = [("x-amz-copy-source", "/b/s"), ("x-amz-metadata-directive", "REPLACE"), ("Content-Encoding", "br")];
+        for (method, target, headers) in [
+            ("POST", "/b/k?uploads", &[("Content-Encoding", "br")][..]),
+            ("GET", "/b/k?response-content-encoding=br", &[]),
+            ("PUT", "/b/k", &copy),
+        ] {
+            let answer = gate.client().request(method, target, headers, b"").await;
+            assert_eq!(answer.status, status, "{undecodable} {method} {target}: {answer:?}");
+        }
+        gate.stop().await;
+    }
+}

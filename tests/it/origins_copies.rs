@@ -4,6 +4,7 @@ use crate::support::client::Form;
 use crate::support::gate::{Gate, assert_absent, assert_refused, assert_stored_exactly, gate};
 use crate::support::payload::Payload;
 use crate::support::store::{Store, stores};
+use std::io::Read as _;
 
 const PART: u64 = 5 << 20;
 
@@ -55,6 +56,53 @@ async fn a_listed_object_is_not_copied() {
             blind.stop().await;
         }
     }
+}
+
+/// A copy may say that its bytes are encoded, which nobody said before: then it is what its readers get.
+#[tokio::test]
+async fn a_copy_that_says_how_it_is_encoded_is_looked_up_so() {
+    for store in stores().await {
+        let room = store.room("copy-encoded").await;
+        let bad = Payload::random(6, 100_000);
+        let deflated = compressed(&bad.bytes());
+        let source = format!("/{room}/source");
+        was_there(&store, &source, &Payload::from(deflated)).await;
+        let reading = reading(&store, &bad).await;
+        let blind = gate(&store).list("sample", [bad.sha256()]).start().await;
+        for directive in ["REPLACE", "COPY"] {
+            let headers = [
+                ("x-amz-copy-source", source.as_str()),
+                ("x-amz-metadata-directive", directive),
+                ("Content-Encoding", "deflate"),
+            ];
+            let target = format!("/{room}/{directive}");
+            assert_refused(&reading.client().request("PUT", &target, &headers, b"").await);
+            // Without credentials nobody can read the source.
+            let answer = blind.client().request("PUT", &target, &headers, b"").await;
+            assert_eq!(answer.status, 501, "{}: {answer:?}", store.name);
+            assert_absent(&store, &target).await;
+        }
+        // What the source says counts, too: a copy keeps it where no directive says otherwise.
+        let said = [("Content-Encoding", "deflate")];
+        let upload =
+            store.client().upload_with(Form::RawSigned, &source, &Payload::from(compressed(&bad.bytes())), &said);
+        assert_eq!(store.client().send(upload).await.expect("an answer").status, 200);
+        let headers = [("x-amz-copy-source", source.as_str()), ("Content-Encoding", "identity")];
+        let answer = reading.client().request("PUT", &format!("/{room}/kept"), &headers, b"").await;
+        // The embedded store does not remember an encoding.
+        if store.client().head(&source).await.header("content-encoding").is_some() {
+            assert_refused(&answer);
+        }
+        reading.stop().await;
+        blind.stop().await;
+    }
+}
+
+/// By an encoding that has no magic number.
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    flate2::read::DeflateEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut out).expect("memory");
+    out
 }
 
 /// A listed object that is put together out of ranges of clean ones, parts sent and parts copied, is refused; a clean one

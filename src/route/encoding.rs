@@ -1,0 +1,26 @@
+//! An encoding that is said where the payload does not come with it, so that nobody looks up what its readers will get:
+//! for an upload in parts before its first part, and for an object that is there already, in the query of its reader.
+//! (For a copy, see [`crate::copying`].)
+
+use super::{Operation, Reason, Refusal, Rules};
+use crate::s3::encoding::Encoding;
+use crate::s3::head::Head;
+
+pub(super) fn check(head: Head<'_>, operation: Operation, rules: &Rules) -> Result<(), Refusal> {
+    let in_query = |wanted: &str| {
+        let mut pairs = head.query_pairs();
+        pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+    };
+    // MinIO takes it for the header.
+    if in_query("content-encoding").is_some() {
+        return Err(Reason::EncodingParameter.into());
+    }
+    let unseen = match operation {
+        Operation::CreateMultipartUpload => head.content_encoding(),
+        _ => in_query("response-content-encoding").unwrap_or_default(),
+    };
+    if rules.encodings_refused && Encoding::named(&unseen).next().is_some() {
+        return Err(Reason::EncodingUnseen.into());
+    }
+    Ok(())
+}
