@@ -34,10 +34,16 @@ pub enum Answer {
     },
 }
 
-/// Passes the origin's answer on.
-pub fn pass_on(origin: Response<AnswerBody>, host: &str, resource: &str, mut record: Record) -> Response<Answer> {
+/// Passes the origin's answer on, to a client that asked `host`. It may send the client on to `wanted`, if the client said so.
+pub fn pass_on(
+    origin: Response<AnswerBody>,
+    host: &str,
+    wanted: Option<&str>,
+    resource: &str,
+    mut record: Record,
+) -> Response<Answer> {
     let (head, body) = origin.into_parts();
-    let Ok(head) = answer_head(head, host) else {
+    let Ok(head) = answer_head(head, &[host, wanted.unwrap_or(host)]) else {
         return fail(&Failure::PastTheGate, resource, record, false);
     };
     record.answering(head.status.as_u16());

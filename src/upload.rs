@@ -21,7 +21,7 @@ use crate::inspect::{Inspected, Inspection};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::Record;
 use crate::relay;
-use crate::route::{Errand, Operation, object_key};
+use crate::route::{Errand, Operation, form_redirect, object_key};
 use crate::s3::authorization;
 use crate::s3::chunked::{FramingError, Mark, Segment};
 use crate::s3::complete::{self, part_number};
@@ -46,9 +46,10 @@ pub async fn serve(gate: &Arc<Gate>, peer: SocketAddr, request: Request<Incoming
     let (parts, body) = request.into_parts();
     let host = Head::of(&parts).header("host").unwrap_or_default().to_owned();
     let resource = parts.uri.path().to_owned();
-    let mut client = Client { body: Some(body), expects_100: parts.headers.contains_key("expect"), heard: false };
+    let expects_100 = parts.headers.contains_key("expect");
+    let mut client = Client { body: Some(body), expects_100, heard: false, redirect: None };
     match attempt(gate, peer, &mut record, parts, &mut client).await {
-        Ok(origin) => answer::pass_on(origin, &host, &resource, record),
+        Ok(origin) => answer::pass_on(origin, &host, client.redirect.as_deref(), &resource, record),
         Err(failure) => {
             let read_whole = client.drain(gate.limits().drain).await;
             answer::fail(&failure, &resource, record, read_whole)
@@ -144,7 +145,7 @@ impl Upload<'_> {
             }
         }
         let mut inspection = client.inspect(gate, &self.parts, &self.errand, &mut self.caller)?;
-        let admitted = self.admit_form(record, &mut inspection).await;
+        let admitted = self.admit_form(record, &mut inspection, client).await;
         let mut keeping = self.keeping();
         let streamed = match admitted {
             Ok(first) => stream(first, &mut inspection, &mut held, &mut role, &mut keeping, reframe).await,
@@ -175,6 +176,7 @@ impl Upload<'_> {
         &mut self,
         record: &mut Record,
         inspection: &mut Inspection<Incoming>,
+        client: &mut Client,
     ) -> Result<Vec<Segment>, Failure> {
         if self.errand.operation != Operation::PostObject {
             return Ok(Vec::new());
@@ -184,6 +186,7 @@ impl Upload<'_> {
             return Err(Failure::Body(FramingError::Truncated.into()));
         };
         let key = object_key(fields)?;
+        client.redirect = form_redirect(fields);
         self.names = self.errand.target.names(&format!("{}/{}", self.parts.uri.path(), encode_path(&key)));
         if self.gate.read_backs.is_shut(&self.names) {
             return Err(Failure::ReadBack);

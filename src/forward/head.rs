@@ -139,9 +139,9 @@ impl OriginHead {
 }
 
 /// Takes hop-by-hop headers out of an answer's head. `Err`: a redirect that would lead the client past the gate, to
-/// another host than the one it asked.
-pub fn answer_head(mut head: response::Parts, host: &str) -> Result<response::Parts, PastTheGate> {
-    if matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) && !stays(&head.headers, host) {
+/// another host than these: the one it asked, and the one to which it wants to be sent.
+pub fn answer_head(mut head: response::Parts, hosts: &[&str]) -> Result<response::Parts, PastTheGate> {
+    if matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) && !stays(&head.headers, hosts) {
         return Err(PastTheGate);
     }
     for name in &HOP_BY_HOP {
@@ -154,7 +154,7 @@ pub fn answer_head(mut head: response::Parts, host: &str) -> Result<response::Pa
 #[derive(Debug)]
 pub struct PastTheGate;
 
-fn stays(headers: &HeaderMap, host: &str) -> bool {
+fn stays(headers: &HeaderMap, hosts: &[&str]) -> bool {
     let Some(location) = headers.get(LOCATION) else {
         // Amazon S3 names the other endpoint in the body.
         return false;
@@ -162,6 +162,6 @@ fn stays(headers: &HeaderMap, host: &str) -> bool {
     let Some(uri) = location.to_str().ok().and_then(|text| text.parse::<Uri>().ok()) else { return false };
     match uri.authority() {
         None => location.as_bytes().starts_with(b"/") && !location.as_bytes().starts_with(b"//"),
-        Some(authority) => authority.as_str().eq_ignore_ascii_case(host),
+        Some(authority) => hosts.iter().any(|host| authority.as_str().eq_ignore_ascii_case(host)),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Reason, Refusal};
 use crate::s3::form::Fields;
+use http::Uri;
 
 /// Fields that make more of an upload than an object: archives that are unpacked, many keys, copies, what stores say
 /// among themselves, and what decides how a body is read.
@@ -41,9 +42,28 @@ pub fn object_key(fields: &Fields) -> Result<String, Refusal> {
     Ok(key)
 }
 
+/// The host of the page to which the form wants its sender to be sent; `None` where it names none.
+pub fn form_redirect(fields: &Fields) -> Option<String> {
+    let page = fields.get("success_action_redirect").or_else(|| fields.get("redirect"))?;
+    Some(page.parse::<Uri>().ok()?.authority()?.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_form_leads() {
+        for (name, page, host) in [
+            ("success_action_redirect", "https://www.example.test:8080/done?a=b", Some("www.example.test:8080")),
+            ("redirect", "http://example.test", Some("example.test")),
+            ("success_action_redirect", "/done", None),
+            ("success_action_redirect", "not an address", None),
+        ] {
+            let fields = Fields { fields: vec![(name.into(), page.into())], filename: None };
+            assert_eq!(form_redirect(&fields).as_deref(), host, "{page}");
+        }
+    }
 
     fn key(fields: &[(&str, &str)], filename: Option<&str>) -> Result<String, Refusal> {
         let fields = fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

@@ -10,7 +10,7 @@ mod hygiene;
 mod operation;
 mod refusal;
 
-pub use form::object_key;
+pub use form::{form_redirect, object_key};
 pub use framing::{Framing, Promised};
 pub use operation::Operation;
 pub use refusal::{Reason, Refusal};

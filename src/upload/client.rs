@@ -15,6 +15,8 @@ pub(super) struct Client {
     pub(super) expects_100: bool,
     /// Whether its body was asked for, so that a client which expects 100 Continue has been told to send it.
     pub(super) heard: bool,
+    /// The host to which its form says that it wants to be sent when all is done.
+    pub(super) redirect: Option<String>,
 }
 
 impl Client {

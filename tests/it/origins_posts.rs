@@ -136,6 +136,27 @@ async fn a_form_is_stored_or_refused_like_any_upload() {
     }
 }
 
+/// A form names the page to which its sender is led when all is done: that is no way past the gate.
+#[tokio::test]
+async fn a_form_leads_to_where_it_says() {
+    for store in stores().await {
+        let room = store.room("form-redirect").await;
+        for mode in Mode::BOTH {
+            let gate = gate(&store).mode(mode).start().await;
+            let page = [("success_action_redirect", "http://www.example.test/done?a=b")];
+            let mut answers = Vec::new();
+            for client in [store.client(), gate.client()] {
+                let key = format!("{}/{mode:?}", room.prefix);
+                let answer = Form::new(&client, &room.bucket, &key, b"clean", &page).send(&client).await;
+                answers.push((answer.status, answer.header("location").map(str::to_owned)));
+            }
+            println!("{}: {:?}", store.name, answers[0]);
+            assert_eq!(answers[0], answers[1], "{} {mode:?}", store.name);
+            gate.stop().await;
+        }
+    }
+}
+
 type Spoil = fn(&mut Form);
 
 /// What parsers of forms read in different ways, each with a listed and with a clean payload.
