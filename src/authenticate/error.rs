@@ -15,13 +15,15 @@ pub enum AuthError {
     #[error("This authorization mechanism is not supported. Please use AWS4-HMAC-SHA256.")]
     Version,
     /// Nobody has that access key.
-    #[error("The access key Id that you provided does not exist in our records.")]
+    #[error("{}", Code::InvalidAccessKeyId.message())]
     UnknownAccessKey,
     /// Signed more than 15 minutes away from now.
     #[error("The difference between the request time and the server's time is too large.")]
     Skewed,
     /// Presigned for more than a week, or for no time at all.
-    #[error("X-Amz-Expires must be between 1 and 604800 seconds.")]
+    #[error(
+        "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+    )]
     ExpiresRange,
     /// Presigned too far in the future.
     #[error("Request is not valid yet.")]

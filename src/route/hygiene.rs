@@ -1,5 +1,6 @@
 //! What no request may hold, whatever it asks for: heads that two servers could read differently.
 
+use super::operation::SNOWBALL;
 use super::{Reason, Refusal};
 use crate::s3::head::Head;
 use crate::s3::target;
@@ -22,7 +23,7 @@ const SINGLE: &[&str] = &[
     "x-amz-copy-source",
     "x-amz-copy-source-range",
     "x-amz-sdk-checksum-algorithm",
-    "x-amz-meta-snowball-auto-extract",
+    SNOWBALL,
 ];
 
 /// Checks the head of any request.
@@ -45,10 +46,8 @@ pub(super) fn check(head: Head<'_>, version: Version, authority: Option<&str>) -
 }
 
 fn check_headers(head: Head<'_>) -> Result<(), Refusal> {
-    for name in head.headers.keys() {
-        if name.as_str().contains('_') {
-            return Err(Reason::HeaderUnderscore.into());
-        }
+    if head.headers.keys().any(|name| has_odd_underscore(name.as_str())) {
+        return Err(Reason::HeaderUnderscore.into());
     }
     for name in SINGLE {
         let in_headers = head.headers.get_all(*name).iter().count();
@@ -66,6 +65,11 @@ fn check_headers(head: Head<'_>) -> Result<(), Refusal> {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Reason::Expect.into()),
         _ => Ok(()),
     }
+}
+
+/// Some stores read `_` as `-`. In the names that users give to their metadata that changes nothing that we act on.
+fn has_odd_underscore(name: &str) -> bool {
+    name.contains('_') && !(name.starts_with("x-amz-meta-") && name.replace('_', "-") != SNOWBALL)
 }
 
 fn check_host(head: Head<'_>, authority: Option<&str>) -> Result<(), Refusal> {

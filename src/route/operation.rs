@@ -201,7 +201,7 @@ fn check_part_number(head: Head<'_>) -> Result<(), Refusal> {
 }
 
 /// MinIO unpacks what comes with this header, whatever its value: it looks for `true` anywhere in it.
-const SNOWBALL: &str = "x-amz-meta-snowball-auto-extract";
+pub(super) const SNOWBALL: &str = "x-amz-meta-snowball-auto-extract";
 
 /// Whether the store will unpack the payload.
 pub(super) fn is_snowball(head: Head<'_>) -> bool {

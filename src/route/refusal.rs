@@ -66,8 +66,8 @@ reasons! {
     PartNumber = "part_number", InvalidArgument, "partNumber must be a plain number from 1 to 10000.";
     /// A header that may be there once only.
     DuplicateHeader = "duplicate_header", InvalidRequest, "A header was given more than once.";
-    /// A header name with `_`, which some stores read as `-`.
-    HeaderUnderscore = "header_underscore", InvalidRequest, "A header name holds an underscore.";
+    /// A header name with `_`, which some stores read as `-`, outside of metadata.
+    HeaderUnderscore = "header_underscore", InvalidRequest, "The name of a header that is no metadata holds an underscore.";
     /// Content-Length together with Transfer-Encoding, or another coding than `chunked`.
     TransferEncoding = "transfer_encoding", InvalidRequest, "Transfer-Encoding must be exactly `chunked`, without Content-Length.";
     /// `Connection` that names anything but close, keep-alive and TE.

@@ -251,7 +251,9 @@ fn in_query_v4(head: Head<'_>) -> Result<Presented, AuthorizationError> {
     let (credential, signed_headers) = (value("X-Amz-Credential")?, value("X-Amz-SignedHeaders")?);
     let (signature, expires) = (value("X-Amz-Signature")?, value("X-Amz-Expires")?);
     let signed_at = parse_timestamp(&value("X-Amz-Date")?).ok_or(malformed(Fault::Date))?;
-    let expires_s = parse_seconds(&expires).ok_or(malformed(Fault::Expires))?;
+    let negative = expires.strip_prefix('-').is_some_and(|digits| parse_seconds(digits).is_some());
+    let fault = if negative { Fault::ExpiresSign } else { Fault::Expires };
+    let expires_s = parse_seconds(&expires).ok_or(malformed(fault))?;
     parameter(head, "X-Amz-Security-Token")?;
     match value("X-Amz-Algorithm")?.as_str() {
         ALGORITHM_V4 => {

@@ -41,7 +41,7 @@ codes! {
     EntityTooLarge = 400, "Your proposed upload exceeds the maximum allowed size.";
     IncompleteBody = 400, "You did not provide the number of bytes specified by the Content-Length or x-amz-decoded-content-length header, or the body's framing is malformed.";
     InternalError = 500, "We encountered an internal error. Please try again.";
-    InvalidAccessKeyId = 403, "The access key Id that you provided does not exist in our records.";
+    InvalidAccessKeyId = 403, "The AWS Access Key Id you provided does not exist in our records.";
     InvalidArgument = 400, "Invalid argument.";
     InvalidChunkSizeError = 400, "The size of a chunk is malformed.";
     InvalidDigest = 400, "The Content-MD5 or checksum value that you specified is not valid.";
@@ -51,7 +51,7 @@ codes! {
     InvalidURI = 400, "Couldn't parse the specified URI.";
     MalformedPOSTRequest = 400, "The body of your POST request is not well-formed multipart/form-data.";
     MalformedTrailerError = 400, "The trailer of the request body is malformed or is not the one that x-amz-trailer announced.";
-    MalformedXML = 400, "The XML that you provided was not well formed or did not validate against our published schema.";
+    MalformedXML = 400, "The XML you provided was not well-formed or did not validate against our published schema.";
     MethodNotAllowed = 405, "The specified method is not allowed against this resource.";
     MissingContentLength = 411, "You must provide the Content-Length HTTP header.";
     NotImplemented = 501, "A header or parameter that you provided implies functionality that is not implemented.";

@@ -50,7 +50,7 @@ def stores():
 
 
 class Gate:
-    def __init__(self, folder, store, mode, tls, extra="", users=None, proxy=False):
+    def __init__(self, folder, store, mode, tls, extra="", users=None, proxy=False, credentials=False):
         self.folder, self.store, self.mode, self.tls = folder, store, mode, tls
         lines = [hashlib.sha256(LISTED).hexdigest(), hashlib.md5(LISTED_SHORT).hexdigest()]
         lines.append(hashlib.sha1(LISTED_LARGE).hexdigest())
@@ -62,10 +62,11 @@ class Gate:
         if users is None:
             users = f"{{ access_key: {store.access_key}, secret_key: {store.secret_key}, tenant: acme }}"
         users = f", users: [ {users} ]" if mode == "verify" else ""
+        own = f", credentials: {{ access_key: {store.access_key}, secret_key: {store.secret_key} }}" if credentials else ""
         (folder / "hashgate.yaml").write_text(
             f"listen: {{ address: '127.0.0.1:0'{certificate}, proxy_protocol: {str(proxy).lower()} }}\n"
             f"admin: {{ address: '127.0.0.1:0' }}\n"
-            f"origin: {{ endpoint: '{store.endpoint}', kind: {store.name}, region: {store.region} }}\n"
+            f"origin: {{ endpoint: '{store.endpoint}', kind: {store.name}, region: {store.region}{own} }}\n"
             f"authentication: {{ mode: {mode}{users} }}\n"
             "lists: [ { name: sample, source: list, category: 'house:test' } ]\n" + extra
         )

@@ -45,7 +45,7 @@ pub enum AuthorizationError {
     #[error("{0} is of an unsupported type. Please use AWS4-HMAC-SHA256.")]
     Unsupported(Place),
     /// A part of it is not of the grammar.
-    #[error("{0} is malformed: {1}.")]
+    #[error("{}", malformed(*.0, *.1))]
     Malformed(Place, Fault),
     /// A name in SignedHeaders has no header.
     #[error("A header that the signature covers is not in the request.")]
@@ -75,6 +75,23 @@ impl AuthorizationError {
     }
 }
 
+/// In Amazon S3's own words where it has some for that: programs look for them.
+fn malformed(place: Place, fault: Fault) -> String {
+    let words = match (place, fault) {
+        (Place::Query, Fault::Fields) => {
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+        }
+        (Place::Query, Fault::Credential) => {
+            "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\"."
+        }
+        (Place::Query, Fault::Date) => "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+        (_, Fault::Expires) => "X-Amz-Expires should be a number",
+        (_, Fault::ExpiresSign) => "X-Amz-Expires must be non-negative",
+        (place, fault) => return format!("{place} is malformed: {fault}."),
+    };
+    words.to_owned()
+}
+
 /// The part that is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -92,6 +109,8 @@ pub enum Fault {
     Date,
     /// The time of expiry.
     Expires,
+    /// A time of expiry below nought.
+    ExpiresSign,
 }
 
 impl fmt::Display for Fault {
@@ -103,7 +122,7 @@ impl fmt::Display for Fault {
             Fault::SignedHeaders => "signed headers must be lower case, sorted, each once, with host among them",
             Fault::Signature => "the signature must be 64 lower-case hexadecimal digits",
             Fault::Date => "a valid x-amz-date (YYYYMMDD'T'HHMMSS'Z') is required",
-            Fault::Expires => "X-Amz-Expires must be a number of seconds",
+            Fault::Expires | Fault::ExpiresSign => "X-Amz-Expires must be a number of seconds",
         })
     }
 }
