@@ -11,9 +11,10 @@ pub(super) fn check(head: Head<'_>, operation: Operation, rules: &Rules) -> Resu
         let mut pairs = head.query_pairs();
         pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
     };
-    // MinIO takes it for the header.
-    if in_query("content-encoding").is_some() {
-        return Err(Reason::EncodingParameter.into());
+    // MinIO takes a parameter for the header, and SeaweedFS the header of a form for a field of it.
+    let form = operation == Operation::PostObject;
+    if in_query("content-encoding").is_some() || (form && !head.content_encoding().is_empty()) {
+        return Err(Reason::EncodingPlace.into());
     }
     let unseen = match operation {
         Operation::CreateMultipartUpload => head.content_encoding(),

@@ -116,8 +116,8 @@ reasons! {
     StreamingAuthorization = "streaming_authorization", InvalidRequest, "Chunked payloads must be PUT with an AWS4-HMAC-SHA256 Authorization header.";
     /// `aws-chunked` without a `STREAMING-` value.
     AwsChunkedEncoding = "aws_chunked_encoding", InvalidRequest, "Content-Encoding aws-chunked needs x-amz-content-sha256 to be a STREAMING value.";
-    /// `Content-Encoding` as a query parameter, which some stores take for the header.
-    EncodingParameter = "encoding_parameter", InvalidRequest, "Content-Encoding must be a header.";
+    /// `Content-Encoding` as a query parameter, or of a form as a whole: some stores take it for what is said of the payload.
+    EncodingPlace = "encoding_place", InvalidRequest, "Content-Encoding must be a header of the upload, or a field of the form.";
     /// An encoding of bytes that come with other requests, or are there already.
     EncodingUnseen = "encoding_unseen", NotImplemented, "A Content-Encoding passes this gateway only together with the whole payload.";
     /// A missing or malformed `x-amz-decoded-content-length`, or one without need.
