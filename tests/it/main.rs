@@ -13,6 +13,7 @@ mod hold;
 mod list_sources;
 mod origin_failures;
 mod origins_copies;
+mod origins_doors;
 mod origins_evasions;
 mod origins_forms;
 mod origins_lists;
