@@ -10,9 +10,9 @@ use crate::list::index::seal::KeyError;
 use crate::list::{Decisions, Keeping, ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
 use crate::multipart::{self, Multipart};
-use crate::record::{Audit, AuditError, Metrics, Sinks};
-use crate::signing::Signing;
+use crate::record::{Audit, AuditError, Checkpoint, Heard, Metrics, Run, Sinks};
 use prometheus::Registry;
+use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,9 +44,6 @@ pub enum StartError {
     /// The certificates of a service.
     #[error("services: {0}")]
     ServiceRoots(RootsError),
-    /// The key of the gate's signature.
-    #[error("state.dir: {0}")]
-    Signing(KeyError),
     /// What is kept.
     #[error(transparent)]
     Quarantine(#[from] quarantine::OpenError),
@@ -72,13 +69,13 @@ pub struct Running {
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let metrics = Metrics::new(Registry::new())?;
     // First of all: it locks the state folder.
-    let audit = Arc::new(Audit::open(&settings.state_dir)?);
+    let audit = Arc::new(Audit::open(&settings.state_dir, settings.audit.rotate)?);
     let (sources, keeping) = (settings.lists.clone(), Keeping::of(&settings));
     let lists = spawn_blocking(move || Lists::load(&sources, keeping)).await.map_err(io::Error::other)?;
     let lists = Arc::new(lists.map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
-    let signing = Arc::new(Signing::open(&settings.state_dir).map_err(StartError::Signing)?);
+    let signing = audit.signing().clone();
     let keeping = settings.quarantine.as_ref();
     let open = |kept| Quarantine::open(kept, &settings.limits, &settings.state_dir, signing.clone(), metrics.clone());
     let quarantine = keeping.map(open).transpose()?.map(Arc::new);
@@ -92,9 +89,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         Ok::<_, StartError>((listener, address))
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
-    let admin_settings = settings.admin.clone();
     let sinks = Sinks { metrics, audit, lists };
+    let (heard, checkpoint) = begin_audit(&settings, &sinks)?;
+    let admin_settings = settings.admin.clone();
     let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, decisions, sinks));
+    hand_on(&gate, &checkpoint);
 
     // Before the first client: keys whose object nobody has looked up are shut.
     read_back::resume(&gate)?;
@@ -114,7 +113,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     }
     tasks.push(tokio::spawn(listen::serve(gate.clone(), listener, tls.clone(), stop.clone())));
     tasks.push(tokio::spawn(expire(gate.clone(), stop.clone())));
-    tasks.push(tokio::spawn(refresh(gate.clone(), stop.clone())));
+    tasks.push(tokio::spawn(refresh(gate.clone(), heard, stop.clone())));
+    tasks.push(tokio::spawn(checkpoints(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(recheck::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(quarantine::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(scrub(gate.clone(), stop)));
@@ -141,19 +141,25 @@ impl Running {
     /// the configuration needs a restart.
     pub async fn reload(&self) {
         let gate = self.gate.clone();
-        let reloaded = spawn_blocking(move || gate.sinks.lists.reload()).await;
-        for (name, result) in reloaded.unwrap_or_default() {
+        let reloaded = spawn_blocking(move || gate.sinks.lists.reload()).await.unwrap_or_default();
+        self.gate.sinks.put_down_lists(&self.gate.settings.lists, &reloaded);
+        for (name, result) in reloaded {
             match result {
                 Ok(loaded) => tracing::info!(list = name, entries = loaded.entries, "list reloaded"),
                 Err(error) => tracing::error!(list = name, "list not reloaded, the last good one is in use: {error}"),
             }
         }
-        if let Some(tls) = &self.tls {
-            match tls.reload() {
-                Ok(()) => tracing::info!("certificate reloaded"),
-                Err(error) => tracing::error!("certificate not reloaded, the last good one is in use: {error}"),
+        let certificate = self.tls.as_ref().map(|tls| match tls.reload() {
+            Ok(()) => {
+                tracing::info!("certificate reloaded");
+                "loaded"
             }
-        }
+            Err(error) => {
+                tracing::error!("certificate not reloaded, the last good one is in use: {error}");
+                "refused"
+            }
+        });
+        self.gate.sinks.put_down(json!({ "operation": "Reload", "certificate": certificate.unwrap_or("none") }));
         tracing::info!("reloaded lists and certificates; any other change of the configuration needs a restart");
     }
 
@@ -166,7 +172,46 @@ impl Running {
                 tracing::error!("a task ended badly: {error}");
             }
         }
+        // The last word: nothing comes after it.
+        sign_audit(&self.gate).await;
     }
+}
+
+/// The first lines of this process: what it is, which lists it has, and what operators decided while none was running.
+fn begin_audit(settings: &Settings, sinks: &Sinks) -> io::Result<(Heard, Checkpoint)> {
+    let checkpoint = sinks.audit.begin(&Run::of(settings, sinks.lists.key_id()))?;
+    sinks.put_down_lists(&settings.lists, &sinks.lists.news_of_start());
+    let heard = Heard::open(&settings.state_dir);
+    heard.listen(&sinks.audit)?;
+    Ok((heard, checkpoint))
+}
+
+/// Signs the audit log every now and then, and when much was written.
+async fn checkpoints(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(gate.settings.audit.checkpoint) => {}
+            () = gate.sinks.audit.checkpoint_due() => {}
+            // The last one is made when everything else has ended.
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        sign_audit(&gate).await;
+    }
+}
+
+async fn sign_audit(gate: &Arc<Gate>) {
+    let audit = gate.sinks.audit.clone();
+    match spawn_blocking(move || audit.checkpoint()).await {
+        Ok(Ok(checkpoint)) => hand_on(gate, &checkpoint),
+        Ok(Err(error)) => tracing::error!("the audit log is not signed: {error}"),
+        Err(error) => tracing::error!("the audit log is not signed: {error}"),
+    }
+}
+
+/// What a checkpoint says is safe from whoever has this machine once somebody else has it, too.
+fn hand_on(gate: &Gate, checkpoint: &Checkpoint) {
+    let state_dir = gate.settings.state_dir.display();
+    tracing::debug!(line = checkpoint.line.seq, time = checkpoint.time(), "the audit log in {state_dir} is signed");
 }
 
 /// Forgets uploads in parts that nobody came back for.
@@ -209,18 +254,25 @@ async fn scrub(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Looks at the lists whose time has come.
-async fn refresh(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+async fn refresh(gate: Arc<Gate>, heard: Heard, mut stop: watch::Receiver<bool>) {
     // An operator's word is heard as fast.
     const EVERY: Duration = Duration::from_secs(1);
+    let heard = Arc::new(heard);
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let refreshing = gate.clone();
+        let (refreshing, heard) = (gate.clone(), heard.clone());
         let refreshed = spawn_blocking(move || {
             refreshing.decisions.refresh();
-            refreshing.sinks.lists.refresh()
+            if let Err(error) = heard.listen(&refreshing.sinks.audit) {
+                tracing::error!("what operators decided is not on record yet: {error}");
+                refreshing.sinks.metrics.audit_failure();
+            }
+            let news = refreshing.sinks.lists.refresh();
+            refreshing.sinks.put_down_lists(&refreshing.settings.lists, &news);
+            news
         })
         .await;
         for (name, result) in refreshed.unwrap_or_default() {

@@ -1,5 +1,6 @@
 //! The command line, one file per subcommand. Results go to stdout, everything else to stderr.
 
+mod audit;
 mod check;
 mod demo;
 mod hash;
@@ -74,6 +75,9 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Check the audit log, and export from it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Work with hash lists
     #[command(subcommand)]
     List(list::ListCommand),
@@ -95,6 +99,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config } => check::run(&config),
         Command::Hash { json, files } => hash::run(&files, json),
+        Command::Audit(command) => audit::run(command),
         Command::List(command) => list::run(command),
     };
     match done {

@@ -4,7 +4,7 @@ use super::bring::{Brought, bring};
 use super::index::{About, Access, Index, IndexError};
 use super::sealed::{Counts, Sealed};
 use super::shelf::{File, Note, Shelf};
-use super::{ListError, Reaching, Status, Why};
+use super::{How, ListError, Loaded, Reaching, Status, Why};
 use crate::config::settings::ListSource;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,8 +48,13 @@ impl Basis {
 
 impl Kept {
     /// Reads a list at the start. Where its source is away or no good, the last good version is used, and the gate says
-    /// so. It blocks.
-    pub(super) fn start(list: &ListSource, shelf: &Shelf, reaching: Option<&Reaching>) -> Result<Kept, ListError> {
+    /// so, and what went wrong with the source comes with it. It blocks.
+    pub(super) fn start(
+        list: &ListSource,
+        shelf: &Shelf,
+        reaching: Option<&Reaching>,
+    ) -> Result<(Kept, Result<Loaded, ListError>), ListError> {
+        let accepted = shelf.has(&list.name, File::Accept);
         let counts: Arc<Counts> = Arc::default();
         let last = shelf.note(list).and_then(|note| match in_use(list, shelf, &counts) {
             Ok(sealed) => Some((sealed, note)),
@@ -64,11 +69,16 @@ impl Kept {
         });
         let seen = last.as_ref().map(|(_, note)| &note.seen);
         match (next(list, shelf, reaching, &counts, seen), last) {
-            (Ok(Some((sealed, note))), _) => Ok(Kept::of(list, sealed, note, counts)),
+            (Ok(Some((sealed, note))), _) => {
+                let kept = Kept::of(list, sealed, note, counts);
+                let loaded = kept.loaded(if accepted { How::Accepted } else { How::Loaded });
+                Ok((kept, Ok(loaded)))
+            }
             (Ok(None), Some((sealed, note))) => {
                 let mut kept = Kept::of(list, sealed, note, counts);
                 kept.was_read(shelf);
-                Ok(kept)
+                let loaded = kept.loaded(How::Kept);
+                Ok((kept, Ok(loaded)))
             }
             (Ok(None), None) => Err(ListError::of(list, Why::Changed)),
             (Err(why), Some((sealed, note))) if why.is_of_the_source() => {
@@ -78,7 +88,7 @@ impl Kept {
                 let mut kept = Kept::of(list, sealed, note, counts);
                 kept.read_at = Instant::now().checked_sub(age).unwrap_or(kept.read_at);
                 kept.has_failed();
-                Ok(kept)
+                Ok((kept, Err(error)))
             }
             (Err(why), _) => Err(ListError::of(list, why)),
         }
@@ -102,12 +112,13 @@ impl Kept {
     }
 
     /// What [`Looking::look`] needs, so that it can be done while the list is in use.
-    pub(super) fn looking(&self) -> Looking {
+    pub(super) fn looking(&self, shelf: &Shelf) -> Looking {
         Looking {
             list: self.source.clone(),
             note: self.note.clone(),
             counts: self.counts.clone(),
             damaged: self.damaged,
+            accepted: shelf.has(&self.source.name, File::Accept),
         }
     }
 
@@ -165,6 +176,13 @@ impl Kept {
         self.source.max_age.is_some_and(|max| self.read_at.elapsed() > max)
     }
 
+    /// What is in use now, and how that came.
+    pub(super) fn loaded(&self, how: How) -> Loaded {
+        let Status { entries, bad_lines, on_probation, .. } = self.status();
+        let how = if on_probation && how == How::Loaded { How::OnProbation } else { how };
+        Loaded { entries, bad_lines, how }
+    }
+
     pub(super) fn status(&self) -> Status {
         let about = self.sealed.index().about();
         Status {
@@ -195,9 +213,15 @@ pub(super) struct Looking {
     note: Note,
     counts: Arc<Counts>,
     damaged: bool,
+    accepted: bool,
 }
 
 impl Looking {
+    /// Whether an operator had said before it that what it finds is right.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.list.name
     }

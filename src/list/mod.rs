@@ -29,11 +29,15 @@ use arc_swap::ArcSwap;
 use index::seal::KeyError;
 use index::{IndexError, Kind};
 use kept::{Kept, Looking, Taken};
+use serde_json::json;
 use shelf::Shelf;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::runtime::Handle;
 
 /// A list that cannot be used.
@@ -112,6 +116,24 @@ pub enum Why {
 }
 
 impl Why {
+    /// The fixed word that tells one reason from another in the audit log.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Why::Read(_) => "unreadable",
+            Why::Web(_) => "source_away",
+            Why::Roots(_) => "certificates",
+            Why::NotReached => "not_reached",
+            Why::Empty { .. } => "empty",
+            Why::Shrunk { .. } => "shrunk",
+            Why::Changed => "changed_meanwhile",
+            Why::Unsigned(_) => "unsigned",
+            Why::NoKey | Why::Key(_) => "key",
+            Why::IndexAmongSources(_) => "index_among_sources",
+            Why::Index(_) => "damaged",
+            Why::OtherKind { .. } => "other_kind",
+        }
+    }
+
     /// Whether the last good version may be used instead: the source is away or no good. What is wrong with the
     /// configuration or the key is not for the gate to overlook.
     fn is_of_the_source(&self) -> bool {
@@ -171,7 +193,37 @@ pub struct Loaded {
     pub entries: u64,
     /// Lines that are no entry.
     pub bad_lines: u64,
+    /// What happened.
+    pub how: How,
 }
+
+/// How a version came to be in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It came from the source.
+    Loaded,
+    /// The same, but something of it is only observed.
+    OnProbation,
+    /// An operator had said that it is right.
+    Accepted,
+    /// It was in use before the gate started, and its source has not changed.
+    Kept,
+}
+
+impl How {
+    /// Its word in the audit log.
+    pub fn label(self) -> &'static str {
+        match self {
+            How::Loaded => "loaded",
+            How::OnProbation => "on_probation",
+            How::Accepted => "accepted",
+            How::Kept => "kept",
+        }
+    }
+}
+
+/// What came of reading a list; lists of which there is nothing to tell are not named.
+pub type News = Vec<(String, Result<Loaded, ListError>)>;
 
 /// What a list says of itself.
 #[derive(Clone, Debug)]
@@ -205,6 +257,8 @@ pub struct Lists {
     looking: Mutex<()>,
     shelf: Shelf,
     reaching: Option<Reaching>,
+    /// What happened at the start, until somebody asks.
+    at_start: Mutex<News>,
 }
 
 impl Lists {
@@ -216,10 +270,13 @@ impl Lists {
         // Also where no list needs it today: who can read the key can read every index that it seals.
         let shelf = Shelf::open(&keeping)
             .map_err(|error| vec![ListError { list: "*".to_owned(), from: None, why: Why::Key(error) }])?;
-        let (mut kept, mut errors) = (Vec::new(), Vec::new());
+        let (mut kept, mut errors, mut news) = (Vec::new(), Vec::new(), Vec::new());
         for source in sources {
             match Kept::start(source, &shelf, keeping.reaching.as_ref()) {
-                Ok(list) => kept.push(list),
+                Ok((list, started)) => {
+                    news.push((source.name.clone(), started));
+                    kept.push(list);
+                }
                 Err(error) => errors.push(error),
             }
         }
@@ -227,7 +284,18 @@ impl Lists {
             return Err(errors);
         }
         let current = ArcSwap::from_pointee(build(&kept));
-        Ok(Lists { current, kept: Mutex::new(kept), looking: Mutex::default(), shelf, reaching: keeping.reaching })
+        let (kept, looking, at_start) = (Mutex::new(kept), Mutex::default(), Mutex::new(news));
+        Ok(Lists { current, kept, looking, shelf, reaching: keeping.reaching, at_start })
+    }
+
+    /// What happened to each list at the start; told once.
+    pub fn news_of_start(&self) -> News {
+        std::mem::take(&mut self.at_start.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the key that seals lists from others, without giving it away.
+    pub fn key_id(&self) -> [u8; 16] {
+        self.shelf.key().id()
     }
 
     /// The table that is in use now.
@@ -274,19 +342,20 @@ impl Lists {
 
     /// Looks at every list again and exchanges the table, which no request waits for. A list that cannot be read, or that
     /// yields nothing, stays as it was. It blocks.
-    pub fn reload(&self) -> Vec<(String, Result<Loaded, ListError>)> {
+    pub fn reload(&self) -> News {
         self.look_again(|_| true)
     }
 
     /// As [`Lists::reload`], but only lists whose time has come. Those that are unchanged are not named.
-    pub fn refresh(&self) -> Vec<(String, Result<Loaded, ListError>)> {
+    pub fn refresh(&self) -> News {
         self.look_again(|list| list.is_due(&self.shelf))
     }
 
-    fn look_again(&self, due: impl Fn(&Kept) -> bool) -> Vec<(String, Result<Loaded, ListError>)> {
+    fn look_again(&self, due: impl Fn(&Kept) -> bool) -> News {
         let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         // Lookups take the lock for an instant only, and must not wait for a disk or a network.
-        let due: Vec<Looking> = self.lock().iter().filter(|list| due(list)).map(Kept::looking).collect();
+        let due: Vec<Looking> =
+            self.lock().iter().filter(|list| due(list)).map(|list| list.looking(&self.shelf)).collect();
         let (mut results, mut old) = (Vec::new(), Vec::new());
         for looking in due {
             let found = looking.look(&self.shelf, self.reaching.as_ref());
@@ -295,8 +364,7 @@ impl Lists {
             let result = list.take(found, &self.shelf).map(|taken| match taken {
                 Taken::New(sealed) => {
                     old.push(sealed);
-                    let Status { entries, bad_lines, .. } = list.status();
-                    Some(Loaded { entries, bad_lines })
+                    Some(list.loaded(if looking.is_accepted() { How::Accepted } else { How::Loaded }))
                 }
                 Taken::Unchanged => None,
             });
@@ -320,7 +388,13 @@ impl Lists {
 /// # Errors
 /// The folder cannot be written to.
 pub fn accept(state_dir: &Path, list: &str) -> io::Result<()> {
-    std::fs::write(shelf::path(&shelf::folder(state_dir), list, shelf::File::Accept), b"")
+    let folder = shelf::folder(state_dir);
+    // For the audit log; first of all, so that nothing is accepted that is not on record.
+    let time = OffsetDateTime::now_utc().format(&Rfc3339).map_err(io::Error::other)?;
+    let mut record = OpenOptions::new().append(true).create(true).open(folder.join("accepted.log"))?;
+    record.write_all(format!("{}\n", json!({ "time": time, "list": list })).as_bytes())?;
+    record.sync_all()?;
+    std::fs::write(shelf::path(&folder, list, shelf::File::Accept), b"")
 }
 
 /// Whether a gate keeps a sealed file with this name for a list: versions in use, in the making, or accepted before.

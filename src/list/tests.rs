@@ -35,7 +35,7 @@ fn a_list_that_gets_worse_stays_as_it_was() {
     assert!(listed(b"one") && lists.status()[0].failed);
 
     fs::write(&path, hex(b"two")).unwrap();
-    assert_eq!(lists.reload()[0].1.as_ref().unwrap(), &Loaded { entries: 1, bad_lines: 0 });
+    assert_eq!(lists.reload()[0].1.as_ref().unwrap(), &Loaded { entries: 1, bad_lines: 0, how: How::Loaded });
     assert!(!listed(b"one") && listed(b"two") && !lists.status()[0].failed);
 }
 

@@ -1,19 +1,20 @@
 //! The one account of what happened to a request: metrics, audit line and log line all come from a [`Record`], once.
 
-mod audit;
+pub mod audit;
 mod mask;
 mod metrics;
 
-pub use audit::{Audit, AuditError};
+pub use audit::{Audit, AuditError, Checkpoint, Heard, Run};
 pub use mask::{mask, mask_base64};
 pub use metrics::{DOCUMENTED, Gauge, Metrics};
 
 use crate::authenticate::Caller;
+use crate::config::settings::{ListSource, Source};
 use crate::decide::{Label, Why};
 use crate::digest::{Digest, Digests};
 use crate::error::Failure;
 use crate::forward::OriginError;
-use crate::list::Lists;
+use crate::list::{How, ListError, Lists, Loaded, News, Why as NotUsed};
 use crate::route::{Errand, Operation};
 use serde_json::{Map, Value, json};
 use std::hash::{BuildHasher as _, RandomState};
@@ -85,6 +86,41 @@ pub struct Sinks {
     pub audit: Arc<Audit>,
     /// For masking listed digests in names.
     pub lists: Arc<Lists>,
+}
+
+impl Sinks {
+    /// An audit line of its own, an object, about what is no request.
+    pub fn put_down(&self, line: Value) {
+        if let Value::Object(line) = line
+            && self.audit.append(&line).is_err()
+        {
+            self.metrics.audit_failure();
+        }
+    }
+
+    /// The lines about lists that were read: how many entries, from what kind of source, what happened; never an entry.
+    pub fn put_down_lists(&self, sources: &[ListSource], news: &News) {
+        for (name, result) in news {
+            let source = sources.iter().find(|source| source.name == *name).map(|list| match list.source {
+                Source::Path(_) => "file",
+                Source::Web { .. } => "https",
+                Source::S3 { .. } => "s3",
+            });
+            self.put_down(match result {
+                Ok(Loaded { entries, bad_lines, how }) => json!({
+                    "operation": if *how == How::Accepted { "ListAccepted" } else { "ListLoaded" }, "list": name,
+                    "source": source, "how": how.label(), "entries": entries, "bad_lines": bad_lines,
+                }),
+                Err(ListError { why: why @ NotUsed::Shrunk { entries, before }, .. }) => json!({
+                    "operation": "ListRefused", "list": name, "source": source, "why": why.label(),
+                    "entries": entries, "before": before,
+                }),
+                Err(ListError { why, .. }) => json!({
+                    "operation": "ListRefused", "list": name, "source": source, "why": why.label(),
+                }),
+            });
+        }
+    }
 }
 
 /// The account of one request. Whatever happens it is written once: by [`Record::close`], or as `client_gone` when it is
@@ -226,12 +262,9 @@ impl Record {
             "one entry hits so much that it may be a mistake: hashgate list veto --case {id}, or list confirm --case {id}",
             id = self.id
         );
-        let line = json!({ "request": self.id, "operation": "Flood", "outcome": "alarm", "tenants": tenants, "uploads": uploads });
-        if let Value::Object(line) = line
-            && self.sinks.audit.append(&line).is_err()
-        {
-            self.sinks.metrics.audit_failure();
-        }
+        self.sinks.put_down(json!({
+            "request": self.id, "operation": "Flood", "outcome": "alarm", "tenants": tenants, "uploads": uploads,
+        }));
     }
 
     /// A promise was waived by a setting, and this counts it.
@@ -308,17 +341,20 @@ impl Record {
 
     /// The same account as a log line: uploads and refusals at `info`, everything else at `debug`.
     fn log(&self, line: &Map<String, Value>, weighty: bool) {
+        // Who it was is told here, where it is gone after a while, and not in the audit log, which is kept for years.
+        let (key, access_key) = (self.masked(self.key.as_deref()), self.masked(self.access_key.as_deref()));
+        let peer = self.peer.to_string();
         let text = |name: &str| line.get(name).and_then(Value::as_str);
         let number = |name: &str| line.get(name).and_then(Value::as_u64);
         macro_rules! write {
             ($level:ident) => {
                 tracing::$level!(
                     request = self.id,
-                    peer = text("peer"),
+                    peer,
                     operation = text("operation"),
                     bucket = text("bucket"),
-                    key = text("key"),
-                    access_key = text("access_key"),
+                    key = key.as_str(),
+                    access_key = access_key.as_str(),
                     tenant = text("tenant"),
                     payload_bytes = self.payload,
                     matched = !self.labels.is_empty(),
@@ -344,12 +380,9 @@ impl Record {
         };
         put("time", json!(now));
         put("request", json!(self.id));
-        put("peer", json!(self.peer.to_string()));
         put("operation", json!(self.operation.name()));
         put("bucket", self.masked(self.bucket.as_deref()));
-        put("key", self.masked(self.key.as_deref()));
         put("caller", json!(self.confidence));
-        put("access_key", self.masked(self.access_key.as_deref()));
         put("tenant", json!(self.tenant));
         put("framing", json!(self.framing));
         put("payload_bytes", json!(self.payload));

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no outside")]
 #![allow(clippy::disallowed_methods, reason = "tests measure, and read whole bodies")]
 
+mod audit;
 mod cli;
 mod cli_list;
 mod clients_bad;

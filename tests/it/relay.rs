@@ -1,8 +1,8 @@
 //! Everything that is not an upload passes as it came, in both directions.
 
-use crate::support::client::Head;
+use crate::support::client::{Client, Head};
 use crate::support::fake_origin::{FakeOrigin, Step, answer};
-use crate::support::gate::{assert_refused, gate};
+use crate::support::gate::{assert_refused, end_in_order, gate, spawn};
 use crate::support::store::Store;
 
 /// Answers every request with this.
@@ -48,18 +48,30 @@ async fn a_head_arrives_as_it_was_sent() {
 #[tokio::test]
 async fn the_proxy_protocol_tells_who_connects() {
     let origin = FakeOrigin::accepting().await;
-    let gate = gate(&Store::fake(origin.address)).yaml("listen: { proxy_protocol: true }").start().await;
+    let store = Store::fake(origin.address);
+    let proxied = || gate(&store).yaml("listen: { proxy_protocol: true }").yaml("log: { format: json, level: info }");
+    let gate = proxied().start().await;
     let mut client = gate.client();
     client.prelude = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 9000\r\n".to_vec();
     assert_eq!(client.request("PUT", "/b/k", &[], b"x").await.status, 200);
     assert_eq!(origin.exchanges()[0].headers("x-forwarded-for"), ["192.0.2.7"]);
-    gate.audit_line("the client's address", |line| line["peer"] == "192.0.2.7:4711").await;
     client.prelude.clear();
     let (head, _) = client.prepare("GET", "/b/k", &[], b"");
     assert!(client.raw(&head.bytes(), false).await.is_err());
     assert_eq!(origin.exchanges().len(), 1);
     assert_eq!(gate.metrics().await.0["hashgate_connection_errors_total{kind=\"proxy_protocol\"}"], 1.0);
     gate.stop().await;
+
+    // The log has the address; the audit log, which is kept for years, does not.
+    let (folder, config) = proxied().write();
+    let (child, address, _) = spawn(&config);
+    let mut client = Client::new(&store, address);
+    client.prelude = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 9000\r\n".to_vec();
+    assert_eq!(client.request("PUT", "/b/k", &[], b"x").await.status, 200);
+    let log = end_in_order(child);
+    assert!(log.contains("\"peer\":\"192.0.2.7:4711\""), "{log}");
+    let audit = std::fs::read_to_string(folder.path().join("state/audit.log")).expect("written");
+    assert!(audit.contains("\"PutObject\"") && !audit.contains("192.0.2.7"), "{audit}");
 }
 
 /// A redirect to another host would lead the client past the gate.

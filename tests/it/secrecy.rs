@@ -5,16 +5,16 @@ use crate::services::{Mock, Mood};
 use crate::support::client::{Client, Form, Response};
 use crate::support::eventually;
 use crate::support::fake_origin::{FakeOrigin, Step};
-use crate::support::gate::{Mode, files, gate};
+use crate::support::gate::{Mode, files, gate, spawn};
 use crate::support::payload::Payload;
 use crate::support::store::{Store, embedded};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::Compression;
 use flate2::read::GzEncoder;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread::JoinHandle;
 
 /// The program itself at its most talkative: its clients and it must not share a log.
@@ -27,26 +27,13 @@ struct Program {
 
 impl Program {
     fn start(config: &Path) -> Program {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hashgate"))
-            .args(["serve", "--config"])
-            .arg(config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let (mut child, address, admin) = spawn(config);
         // What it logs is kept while it runs: a full pipe would stop it.
         let mut stderr = child.stderr.take().expect("piped");
         let log = std::thread::spawn(move || {
             let mut log = String::new();
             stderr.read_to_string(&mut log).map(|_| log)
         });
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
-        let mut addresses = line.split("http://").skip(1).map(|rest| {
-            let end = rest.find([',', '\n', '/']).unwrap_or(rest.len());
-            rest[..end].parse().unwrap_or_else(|e| panic!("{e} in {line}"))
-        });
-        let (address, admin) = (addresses.next().expect("one"), addresses.next().expect("two"));
         Program { child, address, admin, log }
     }
 

@@ -15,12 +15,25 @@ use time::format_description::well_known::Rfc3339;
 /// Beside the indexes that were destroyed, and only ever appended to.
 const RECORD: &str = "forgotten.log";
 
+/// The same for indexes in a gate's folder that got another key.
+const REKEYED: &str = "rekeyed.log";
+
 pub(super) fn rekey(key_file: &Path, new_key_file: &Path, indexes: &[PathBuf]) -> anyhow::Result<Exit> {
     let old = Key::read(key_file)?;
     let new = if new_key_file.exists() { Key::read(new_key_file)? } else { Key::make(new_key_file)? };
     anyhow::ensure!(old.id() != new.id(), "{} and {} hold the same key", key_file.display(), new_key_file.display());
     for index in indexes {
+        let record = record_of_rekeying(index).with_context(|| index.display().to_string())?;
         rekey_index(index, &old, &new)?;
+        if let Some(mut record) = record {
+            let line = json!({
+                "time": OffsetDateTime::now_utc().format(&Rfc3339)?,
+                "rekeyed": index.file_name().unwrap_or_default().to_string_lossy(),
+                "from": hex::encode(old.id()), "to": hex::encode(new.id()),
+            });
+            writeln!(record, "{line}")?;
+            record.sync_all()?;
+        }
         println!("{}: sealed with {}", index.display(), new_key_file.display());
     }
     eprintln!(
@@ -28,6 +41,14 @@ pub(super) fn rekey(key_file: &Path, new_key_file: &Path, indexes: &[PathBuf]) -
         key_file.display()
     );
     Ok(Exit::Done)
+}
+
+/// Beside an index of a gate, whose audit log gets a line of it; nothing is rekeyed whose rekeying could not be recorded.
+fn record_of_rekeying(index: &Path) -> anyhow::Result<Option<File>> {
+    let folder = fs::canonicalize(index)?.parent().map(Path::to_owned).unwrap_or_default();
+    let is_of_a_gate = folder.ends_with("lists") && folder.with_file_name("audit.head").exists();
+    let open = || OpenOptions::new().append(true).create(true).open(folder.join(REKEYED));
+    Ok(is_of_a_gate.then(open).transpose()?)
 }
 
 pub(super) fn forget(name: &str, folders: &[PathBuf]) -> anyhow::Result<Exit> {

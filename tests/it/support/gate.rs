@@ -6,8 +6,10 @@ use hashgate::serve::Running;
 use serde_yaml::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 /// How the gate knows its callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,8 +207,13 @@ impl Gate {
         .await;
     }
 
-    /// The audit lines written so far.
+    /// The audit lines about requests that were written so far.
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
+        self.audit_of_all().into_iter().filter(|line| line.get("request").is_some()).collect()
+    }
+
+    /// All audit lines, also those about the gate itself.
+    pub(crate) fn audit_of_all(&self) -> Vec<serde_json::Value> {
         let lines = self.audit_text();
         let complete = lines.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         complete.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("audit line {line:?}: {e}"))).collect()
@@ -234,11 +241,40 @@ fn audit_text(dir: &Path) -> String {
     let mut text = String::new();
     for path in files(&dir.join("state")) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.contains("audit") && !name.ends_with(".lock") {
+        if name.starts_with("audit") && name.ends_with(".log") {
             text += &String::from_utf8_lossy(&std::fs::read(&path).expect("readable"));
         }
     }
     text
+}
+
+/// The program itself with a configuration, and where it listens, for clients and for operators: what it logs goes to a pipe,
+/// and its clients do not log there.
+pub(crate) fn spawn(config: &Path) -> (Child, SocketAddr, SocketAddr) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hashgate"))
+        .args(["serve", "--config"])
+        .arg(config)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    let mut addresses = line.split("http://").skip(1).map(|rest| {
+        let end = rest.find([',', '\n', '/']).unwrap_or(rest.len());
+        rest[..end].parse().unwrap_or_else(|e| panic!("{e} in {line}"))
+    });
+    let (address, admin) = (addresses.next().expect("one"), addresses.next().expect("two"));
+    (child, address, admin)
+}
+
+/// SIGTERM: it ends in order, and this is what it logged.
+pub(crate) fn end_in_order(mut child: Child) -> String {
+    let ended = Command::new("kill").arg(child.id().to_string()).status().expect("kill is there");
+    assert!(ended.success() && child.wait().expect("its end").success());
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+    log
 }
 
 /// Every file below a folder.

@@ -1,0 +1,123 @@
+//! Where the chain goes on after a stop, an orderly one or not.
+//!
+//! Only what came after the last checkpoint is walked along: `audit.head` says where that is.
+
+use super::chain::{Link, claim};
+use super::head::Head;
+use super::lines::{CURRENT, Line, Lines, LogFile, files};
+use super::run::START;
+use super::signed::{self, Checkpoint};
+use super::walk::{Gap, Step, Walker};
+use serde_json::{Map, Value};
+use std::io;
+use std::path::Path;
+
+/// The end of a log.
+pub(super) struct End {
+    /// The last line that fits.
+    pub(super) link: Link,
+    /// What comes after it in `audit.log`.
+    pub(super) gap: Option<Gap>,
+    /// The number of the first line of `audit.log`.
+    pub(super) first: u64,
+    /// What the last start of the gate said of itself.
+    pub(super) run: Option<Map<String, Value>>,
+    /// What should be there and is not.
+    pub(super) lost: Option<Lost>,
+}
+
+/// What is missing at the end of a log.
+pub(super) enum Lost {
+    /// The lines up to this checkpoint.
+    Lines(Checkpoint),
+    /// `audit.head`, or its signature: nobody can say whether lines are.
+    Head,
+}
+
+impl End {
+    /// Finds it.
+    pub(super) fn find(dir: &Path) -> io::Result<End> {
+        let mut files = files(dir)?;
+        let head = Head::read(dir)?;
+        // A crash between two renames leaves no current file, and one that was just made is empty.
+        files.retain(|file| file.path.metadata().is_ok_and(|meta| meta.len() > 0));
+        let run = head.as_ref().and_then(|head| head.run.clone());
+        let mut end = End { link: Link::NONE, gap: None, first: 1, run, lost: None };
+        match (&head, head.as_ref().and_then(|head| place(&files, head))) {
+            (Some(head), Some(at)) => {
+                end.first = head.first;
+                end.link = head.checkpoint.line;
+                end.walk(&files[at..], head.offset)?;
+            }
+            // What was before a file is said by its first line.
+            (head, _) => {
+                end.lost = head.as_ref().map(|head| Lost::Lines(head.checkpoint.clone()));
+                let last = &files[files.len().saturating_sub(1)..];
+                if let (Some(file), None) = (last.first(), &end.lost) {
+                    // A log without a chain is one of before there were chains.
+                    end.lost = (files.len() > 1 || has_chain(file)?).then_some(Lost::Head);
+                }
+                if let Some(file) = last.first() {
+                    end.link = start_of(file)?;
+                    end.first = end.link.seq + 1;
+                }
+                end.walk(last, 0)?;
+            }
+        }
+        if files.last().is_none_or(|file| file.first.is_some()) {
+            end.first = end.link.seq + 1;
+        }
+        Ok(end)
+    }
+
+    /// Goes on along `files`, in the first of them from `offset` on.
+    fn walk(&mut self, files: &[LogFile], mut offset: u64) -> io::Result<()> {
+        for file in files {
+            let mut lines = Lines::open(&file.path, offset)?;
+            let mut walker = Walker::new(self.link);
+            if offset == 0 {
+                self.first = self.link.seq + 1;
+            }
+            while let Some(line) = lines.next()? {
+                if let Step::Fits(Some(members)) = walker.step(&line)
+                    && signed::text(&members, "operation") == START
+                {
+                    self.run = Some(members);
+                }
+            }
+            (self.link, self.gap, offset) = (walker.link, walker.gap, 0);
+        }
+        // What does not fit in a file that was put aside cannot be covered any more; `audit verify` names it.
+        if files.last().is_none_or(|file| file.first.is_some()) {
+            self.gap = None;
+        }
+        Ok(())
+    }
+}
+
+/// Which file the checkpoint of a head is in, where it is still as long as that says.
+fn place(files: &[LogFile], head: &Head) -> Option<usize> {
+    let aside = files.iter().position(|file| file.first == Some(head.first));
+    let current = || files.iter().position(|file| file.first.is_none());
+    let Some(at) = aside.or_else(current) else {
+        // Nothing was there yet when it was written, or the crash came before the first line of a new file.
+        return (head.offset == 0 && head.checkpoint.line == Link::NONE).then_some(files.len());
+    };
+    (files[at].path.metadata().is_ok_and(|meta| meta.len() >= head.offset)).then_some(at)
+}
+
+/// The place after which a file begins, which its first line says.
+pub(super) fn start_of(file: &LogFile) -> io::Result<Link> {
+    let mut lines = Lines::open(&file.path, 0)?;
+    let members = lines.next()?.and_then(|line| signed::parse(line.bytes));
+    Ok(members
+        .filter(|members| signed::signer(members).is_some())
+        .and_then(|m| signed::before(&m))
+        .unwrap_or(Link::NONE))
+}
+
+fn has_chain(file: &LogFile) -> io::Result<bool> {
+    let mut lines = Lines::open(&file.path, 0)?;
+    let claims = |line: &Line<'_>| claim(line.bytes).is_some();
+    Ok(file.name() != CURRENT || lines.next()?.is_some_and(|line| claims(&line)))
+}
