@@ -12,7 +12,7 @@ use crate::listen::{self, TlsError, TlsIdentity};
 use crate::multipart::{self, Multipart};
 use crate::record::{Audit, AuditError, Checkpoint, Heard, Metrics, Run, Sinks};
 use prometheus::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,10 +75,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let lists = Arc::new(lists.map_err(StartError::Lists)?);
     let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
     let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
-    let signing = audit.signing().clone();
-    let keeping = settings.quarantine.as_ref();
-    let open = |kept| Quarantine::open(kept, &settings.limits, &settings.state_dir, signing.clone(), metrics.clone());
-    let quarantine = keeping.map(open).transpose()?.map(Arc::new);
+    let quarantine = open_quarantine(&settings, &audit, &metrics)?;
     let decisions = Decisions::open(&settings.state_dir).map_err(StartError::Decisions)?;
     let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
@@ -93,7 +90,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let (heard, checkpoint) = begin_audit(&settings, &sinks)?;
     let admin_settings = settings.admin.clone();
     let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, decisions, sinks));
-    hand_on(&gate, &checkpoint);
+    tokio::spawn(hand_on(gate.clone(), checkpoint));
 
     // Before the first client: keys whose object nobody has looked up are shut.
     read_back::resume(&gate)?;
@@ -202,16 +199,37 @@ async fn checkpoints(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
 async fn sign_audit(gate: &Arc<Gate>) {
     let audit = gate.sinks.audit.clone();
     match spawn_blocking(move || audit.checkpoint()).await {
-        Ok(Ok(checkpoint)) => hand_on(gate, &checkpoint),
+        Ok(Ok(checkpoint)) => hand_on(gate.clone(), checkpoint).await,
         Ok(Err(error)) => tracing::error!("the audit log is not signed: {error}"),
         Err(error) => tracing::error!("the audit log is not signed: {error}"),
     }
 }
 
 /// What a checkpoint says is safe from whoever has this machine once somebody else has it, too.
-fn hand_on(gate: &Gate, checkpoint: &Checkpoint) {
-    let state_dir = gate.settings.state_dir.display();
-    tracing::debug!(line = checkpoint.line.seq, time = checkpoint.time(), "the audit log in {state_dir} is signed");
+async fn hand_on(gate: Arc<Gate>, checkpoint: Checkpoint) {
+    let Some(quarantine) = &gate.quarantine else { return };
+    let day = checkpoint.time().split('T').next().unwrap_or_default();
+    let text = Value::Object(checkpoint.json().clone()).to_string();
+    if let Err(error) = quarantine.anchor(day, text.into_bytes()).await {
+        tracing::warn!(
+            line = checkpoint.line.seq,
+            "a checkpoint of the audit log did not reach the quarantine bucket: {error}"
+        );
+    }
+}
+
+/// Where matches are kept. Its reserve serves the audit lines about them, too.
+fn open_quarantine(
+    settings: &Settings,
+    audit: &Audit,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Quarantine>>, StartError> {
+    let Some(kept) = &settings.quarantine else { return Ok(None) };
+    let (limits, dir, signing) = (&settings.limits, &settings.state_dir, audit.signing().clone());
+    let quarantine = Arc::new(Quarantine::open(kept, limits, dir, signing, metrics.clone())?);
+    let reserve = quarantine.reserve().clone();
+    audit.set_reserve(move || reserve.make_room());
+    Ok(Some(quarantine))
 }
 
 /// Forgets uploads in parts that nobody came back for.

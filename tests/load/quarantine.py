@@ -317,6 +317,8 @@ def large():
             assert error.response["Error"]["Code"] == "AccessDenied", f"{what}: {error}"
         except S3Error as error:
             assert error.code == "AccessDenied", f"{what}: {error}"
+        except boto3.exceptions.S3UploadFailedError as error:
+            assert "AccessDenied" in str(error), f"{what}: {error}"
         print(f"{what}: refused after {time.monotonic() - begin:.1f} s")
 
     def form():

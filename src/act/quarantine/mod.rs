@@ -25,7 +25,7 @@ pub use store::{Store, StoreError};
 pub use transfer::run;
 
 use crate::config::settings;
-use crate::forward::RootsError;
+use crate::forward::{OriginError, RootsError};
 use crate::gate::Gate;
 use crate::list::index::seal::KeyError;
 use crate::record::Metrics;
@@ -39,13 +39,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use store::Content;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 const FOLDER: &str = "quarantine";
 
 /// The name of a case's manifest in the bucket.
 pub const MANIFEST: &str = "manifest.age";
+
+/// For a checkpoint of the audit log: the next one is on its way soon.
+const ANCHOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What cases are made with, and where they are.
 pub struct Quarantine {
@@ -145,13 +151,13 @@ impl Quarantine {
         &self.parts
     }
 
-    /// The room that is set aside for cases.
+    /// The room that is set aside for cases, and for the audit lines about them.
     pub fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
 
     /// How long a case is kept.
-    pub fn retention(&self) -> std::time::Duration {
+    pub fn retention(&self) -> Duration {
         self.settings.retention
     }
 
@@ -236,6 +242,20 @@ impl Quarantine {
     /// The audit line and the event of a case that has got further.
     pub fn tell(&self, gate: &Gate, what: &'static str, manifest: &Manifest) {
         super::case_line(gate, what, manifest);
+    }
+
+    /// Keeps the last checkpoint of a day of the audit log in the bucket: whoever changes the log later cannot change that.
+    ///
+    /// # Errors
+    /// The store did not take it within the time for that.
+    pub async fn anchor(&self, day: &str, checkpoint: Vec<u8>) -> Result<(), StoreError> {
+        let gate = &blake3::hash(self.public_key().as_bytes()).to_hex()[..16];
+        let key = self.store.key("audit", &format!("{day}-{gate}.json"));
+        let content = Content { head: checkpoint, file: None };
+        match timeout(ANCHOR_TIMEOUT, self.store.put(&key, content, None)).await {
+            Ok(put) => put,
+            Err(_) => Err(StoreError::Away(OriginError::Stalled)),
+        }
     }
 
     /// A piece that the bucket has, or nobody wants any more.

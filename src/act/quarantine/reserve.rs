@@ -67,7 +67,11 @@ impl Reserve {
         }
     }
 
-    /// False where there is nothing left.
+    /// Gives up a part of it, for what must be written now. False where there is nothing left.
+    pub fn make_room(&self) -> bool {
+        self.give_up().unwrap_or(false)
+    }
+
     fn give_up(&self) -> io::Result<bool> {
         let mut left = self.lock();
         if *left == 0 {

@@ -97,11 +97,12 @@ impl Store {
     }
 
     /// Puts an object there, unless it is there already: a transfer that was cut off may have been further than we know.
+    /// It is locked until `retain_until`, where objects are.
     pub(super) async fn put(
         &self,
         key: &str,
         content: Content,
-        retain_until: OffsetDateTime,
+        retain_until: Option<OffsetDateTime>,
     ) -> Result<(), StoreError> {
         let content = Arc::new(content);
         let summed = content.clone();
@@ -115,13 +116,13 @@ impl Store {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(SHA256_HEADER, header(&sums.sha256));
         headers.insert("content-md5", header(&sums.md5));
-        if let Some(lock) = self.settings.object_lock {
+        if let (Some(lock), Some(until)) = (self.settings.object_lock, retain_until) {
             let mode = match lock {
                 ObjectLock::Governance => "GOVERNANCE",
                 ObjectLock::Compliance => "COMPLIANCE",
             };
             headers.insert("x-amz-object-lock-mode", HeaderValue::from_static(mode));
-            let until = retain_until.format(&Rfc3339).map_err(io::Error::other)?;
+            let until = until.format(&Rfc3339).map_err(io::Error::other)?;
             headers.insert("x-amz-object-lock-retain-until-date", header(&until));
         }
         let (pieces, body) = mpsc::channel(2);

@@ -97,13 +97,13 @@ async fn transfer(gate: &Gate, quarantine: &Arc<Quarantine>, id: &str) -> Result
         let head = BASE64.decode(&local.header).map_err(io::Error::other)?;
         let content = Content { head, file: Some(quarantine.spool.path_of(&local.file)) };
         let key = quarantine.store.key(id, &piece.object);
-        quarantine.store.put(&key, content, manifest.retain_until).await?;
+        quarantine.store.put(&key, content, Some(manifest.retain_until)).await?;
     }
     let sealed = manifest::seal(&manifest, &quarantine.signing, quarantine.spool.recipients())?;
     // Its bytes are other ones each time it is sealed: whether it is there is told by its key alone.
     let key = quarantine.store.key(id, MANIFEST);
     if quarantine.store.head(&key).await?.is_none() {
-        quarantine.store.put(&key, Content { head: sealed, file: None }, manifest.retain_until).await?;
+        quarantine.store.put(&key, Content { head: sealed, file: None }, Some(manifest.retain_until)).await?;
     }
     let (stored, stored_id) = (quarantine.clone(), id.to_owned());
     let changed = spawn_blocking(move || stored.stored(&stored_id)).await.map_err(io::Error::other)?;
