@@ -144,6 +144,11 @@ impl Failure {
         (code, message)
     }
 
+    /// Whether it leaves on the grid that all refusals of policy leave on, so that its time says nothing of its reason.
+    pub fn is_on_grid(&self) -> bool {
+        self.answer().0 == Code::AccessDenied
+    }
+
     /// How the record calls the end of the request.
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -5,6 +5,7 @@
 
 mod client;
 mod early;
+mod grid;
 
 use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
 use crate::act::{self, Place, read_back, recheck};
@@ -39,20 +40,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 /// Serves one request of the client at `peer`.
 pub async fn serve(gate: &Arc<Gate>, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
+    let came = Instant::now();
     let mut record = Record::open(gate.sinks.clone(), peer);
     let (parts, body) = request.into_parts();
     let host = Head::of(&parts).header("host").unwrap_or_default().to_owned();
     let resource = parts.uri.path().to_owned();
     let expects_100 = parts.headers.contains_key("expect");
-    let mut client = Client { body: Some(body), expects_100, heard: false, redirect: None };
+    let mut client = Client { body: Some(body), expects_100, heard: false, ended: None, redirect: None };
     match attempt(gate, peer, &mut record, parts, &mut client).await {
         Ok(origin) => answer::pass_on(origin, &host, client.redirect.as_deref(), &resource, record),
         Err(failure) => {
             let read_whole = client.drain(gate.limits().drain).await;
-            answer::fail(&failure, &resource, record, read_whole)
+            let ended = client.ended.unwrap_or_else(Instant::now);
+            // Written down before the wait: a client that goes away meanwhile was refused all the same.
+            let answer = answer::fail(&failure, &resource, record, read_whole);
+            if failure.is_on_grid() {
+                grid::wait(came, ended, gate.limits().refusal_grid).await;
+            }
+            answer
         }
     }
 }
@@ -151,6 +160,7 @@ impl Upload<'_> {
             Ok(first) => stream(first, &mut inspection, &mut held, &mut role, &mut keeping, reframe).await,
             Err(failure) => Err(Streaming::Failed(failure)),
         };
+        client.ended = Some(Instant::now());
         record.saw(inspection.payload_len());
         match streamed {
             Ok(()) => {

@@ -95,11 +95,11 @@ reasons! {
     /// MinIO's snowball archives.
     Snowball = "snowball", NotImplemented, "Archives that the store unpacks do not pass through this gateway.";
     /// Headers that stores use among themselves.
-    PeerHeader = "peer_header", AccessDenied, "The request holds a header that stores use among themselves.";
+    PeerHeader = "peer_header", AccessDenied, "Access Denied.";
     /// Swift and other interfaces on the same port.
-    OtherInterface = "other_interface", AccessDenied, "Only the S3 interface passes through this gateway.";
+    OtherInterface = "other_interface", AccessDenied, "Access Denied.";
     /// A path below a reserved prefix.
-    ReservedPrefix = "reserved_prefix", AccessDenied, "This path is reserved by the store and does not pass through this gateway.";
+    ReservedPrefix = "reserved_prefix", AccessDenied, "Access Denied.";
     /// No bucket where one is needed.
     NoBucket = "no_bucket", InvalidURI, "The path names no bucket.";
     /// A body on a call that has none.

@@ -8,6 +8,7 @@ use crate::inspect::{Inspection, Pace};
 use crate::route::Errand;
 use http::request::Parts;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 /// Its body, wherever that is at the moment.
 pub(super) struct Client {
@@ -17,6 +18,8 @@ pub(super) struct Client {
     pub(super) heard: bool,
     /// The host to which its form says that it wants to be sent when all is done.
     pub(super) redirect: Option<String>,
+    /// When its body was there, as far as it came.
+    pub(super) ended: Option<Instant>,
 }
 
 impl Client {

@@ -28,6 +28,7 @@ mod origins_snowball;
 mod origins_vanish;
 mod promises;
 mod read_back;
+mod refusals;
 mod relay;
 mod sealed_list;
 mod secrecy;

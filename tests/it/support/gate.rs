@@ -80,6 +80,7 @@ impl Builder {
             "listen: {{ address: 127.0.0.1:0 }}\n\
              admin: {{ address: 127.0.0.1:0 }}\n\
              state: {{ dir: {} }}\n\
+             limits: {{ refusal_grid: 5ms }}\n\
              origin: {{ endpoint: 'http://{}', kind: {}, region: {}, plain_chunked: false }}\n\
              lists:\n",
             dir.join("state").display(),
