@@ -1,10 +1,10 @@
 //! What every request shares.
 
-use crate::act::{Floods, Quarantine, ReadBacks, Rechecks, Refusals};
+use crate::act::{Floods, ObserveAll, Quarantine, ReadBacks, Rechecks, Refusals, TenantHits};
 use crate::ask::Services;
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
-use crate::decide::Finding;
+use crate::decide::{Finding, Moment, OnUnavailable};
 use crate::digest::{Algorithm, Algorithms, Digests};
 use crate::error::Failure;
 use crate::forward::{Origin, Resigning};
@@ -46,6 +46,10 @@ pub struct Gate {
     pub decisions: Decisions,
     /// Entries that hit too much.
     pub floods: Floods,
+    /// Tenants that hit often.
+    pub tenant_hits: TenantHits,
+    /// Whether every match is let through.
+    pub observe: ObserveAll,
 }
 
 impl Gate {
@@ -57,9 +61,10 @@ impl Gate {
         later: (ReadBacks, Rechecks),
         quarantine: Option<Arc<Quarantine>>,
         services: Services,
-        decisions: Decisions,
+        operators: (Decisions, ObserveAll),
         sinks: Sinks,
     ) -> Gate {
+        let (decisions, observe) = operators;
         let (read_backs, rechecks) = later;
         Gate {
             rules: Rules::new(&settings),
@@ -74,6 +79,8 @@ impl Gate {
             services,
             decisions,
             floods: Floods::new(settings.flood),
+            tenant_hits: TenantHits::new(settings.tenant_hits, &settings.authentication.users, &sinks.metrics),
+            observe,
             sinks,
             settings,
         }
@@ -89,6 +96,11 @@ impl Gate {
         let needed = self.sinks.lists.current().algorithms().and(self.services.algorithms());
         // Who is told that all went well is told the ETag, too.
         if self.settings.policy.accepts() { needed.with(Algorithm::Md5) } else { needed }
+    }
+
+    /// What holds now, beside the policy. `on_unavailable` is what this kind of request allows.
+    pub fn moment(&self, on_unavailable: OnUnavailable) -> Moment {
+        Moment { on_unavailable, observe_all: self.observe.is_on(), ..Moment::ORDINARY }
     }
 
     /// What today's lists say of a payload, and where they say nothing, the services.

@@ -1,16 +1,17 @@
 //! Starting a gate, reloading it, stopping it.
 
-use crate::act::{Quarantine, ReadBacks, Rechecks, quarantine, read_back, recheck};
+use crate::act::events::EventsError;
+use crate::act::{Events, ObserveAll, Quarantine, ReadBacks, Rechecks, events, quarantine, read_back, recheck};
 use crate::admin;
 use crate::ask::Services;
-use crate::config::settings::Settings;
+use crate::config::settings::{Event, Settings};
 use crate::forward::{Origin, RootsError};
 use crate::gate::Gate;
 use crate::list::index::seal::KeyError;
 use crate::list::{Decisions, Keeping, ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
 use crate::multipart::{self, Multipart};
-use crate::record::{Audit, AuditError, Checkpoint, Heard, Metrics, Run, Sinks};
+use crate::record::{Alarm, Alarms, Audit, AuditError, Checkpoint, Heard, Metrics, Run, Sinks};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::io;
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The key of operators' decisions.
     #[error("state.dir: {0}")]
     Decisions(KeyError),
+    /// Webhooks.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// The certificates of a service.
     #[error("services: {0}")]
     ServiceRoots(RootsError),
@@ -77,6 +81,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
     let quarantine = open_quarantine(&settings, &audit, &metrics)?;
     let decisions = Decisions::open(&settings.state_dir).map_err(StartError::Decisions)?;
+    let operators = (decisions, ObserveAll::open(&settings.state_dir)?);
+    let events = Arc::new(Events::open(&settings.webhooks, &settings.state_dir, audit.signing().clone(), metrics.clone())?);
+    let alarms = Arc::new(Alarms::new(metrics.clone(), audit.clone(), events.clone()));
     let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
     let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
@@ -86,11 +93,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         Ok::<_, StartError>((listener, address))
     };
     let (listener, address) = bind("listen.address", settings.listen.address).await?;
-    let sinks = Sinks { metrics, audit, lists };
-    let (heard, checkpoint) = begin_audit(&settings, &sinks)?;
     let admin_settings = settings.admin.clone();
-    let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, decisions, sinks));
+    let sinks = Sinks { metrics, audit, lists, alarms, events: events.clone() };
+    let (heard, checkpoint) = begin_audit(&settings, &sinks)?;
+    let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, operators, sinks));
     tokio::spawn(hand_on(gate.clone(), checkpoint));
+    // What an officer has ordered, and what is wrong already.
+    watch_once(&gate);
 
     // Before the first client: keys whose object nobody has looked up are shut.
     read_back::resume(&gate)?;
@@ -114,6 +123,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tasks.push(tokio::spawn(checkpoints(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(recheck::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(quarantine::run(gate.clone(), stop.clone())));
+    tasks.push(tokio::spawn(events::run(events, stop.clone())));
+    tasks.push(tokio::spawn(watch(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(scrub(gate.clone(), stop)));
     Ok(Running { gate, tls, address, admin_address, stopping, tasks })
 }
@@ -207,6 +218,7 @@ async fn sign_audit(gate: &Arc<Gate>) {
 
 /// What a checkpoint says is safe from whoever has this machine once somebody else has it, too.
 async fn hand_on(gate: Arc<Gate>, checkpoint: Checkpoint) {
+    gate.sinks.events.publish(Event::Checkpoint, checkpoint.json().clone());
     let Some(quarantine) = &gate.quarantine else { return };
     let day = checkpoint.time().split('T').next().unwrap_or_default();
     let text = Value::Object(checkpoint.json().clone()).to_string();
@@ -230,6 +242,44 @@ fn open_quarantine(
     let reserve = quarantine.reserve().clone();
     audit.set_reserve(move || reserve.make_room());
     Ok(Some(quarantine))
+}
+
+/// Heeds what officers order, and looks for what alarms are about.
+async fn watch(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    // An order is heeded within a second.
+    const EVERY: Duration = Duration::from_millis(500);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let watching = gate.clone();
+        if let Err(error) = spawn_blocking(move || watch_once(&watching)).await {
+            tracing::error!("alarms are no longer looked for: {error}");
+        }
+    }
+}
+
+fn watch_once(gate: &Gate) {
+    let alarms = &gate.sinks.alarms;
+    gate.observe.refresh(&gate.sinks);
+    gate.tenant_hits.refresh(alarms);
+    if gate.floods.flooding(&gate.decisions) == 0 {
+        alarms.clear(Alarm::Flood);
+    }
+    for list in gate.sinks.lists.status() {
+        if list.is_stale {
+            let detail = format!("list {} is too old, or could not be refreshed for long", list.name);
+            alarms.raise_about(Alarm::ListStale, &list.name, &detail);
+        } else {
+            alarms.clear_about(Alarm::ListStale, &list.name);
+        }
+    }
+    if gate.sinks.audit.is_broken() {
+        alarms.raise(Alarm::AuditBroken, "the audit log takes no line: uploads are refused");
+    } else {
+        alarms.clear(Alarm::AuditBroken);
+    }
 }
 
 /// Forgets uploads in parts that nobody came back for.

@@ -11,6 +11,9 @@ use std::path::Path;
 
 const KEY_FILE: &str = "signing.key";
 
+/// What everything begins with that is signed under a purpose.
+const PREAMBLE: &str = "DSSEv1";
+
 /// The key pair of one gate.
 pub struct Signing(Ed25519KeyPair);
 
@@ -35,6 +38,21 @@ impl Signing {
     pub fn sign(&self, purpose: &str, message: &[u8]) -> String {
         BASE64.encode(self.0.sign(&signed(purpose, message)))
     }
+
+    /// The value of `webhook-signature` for an event, as receivers of Standard Webhooks 1.0.0 check it: over id, time in
+    /// Unix seconds and body, with dots between them. There is no purpose in it; none is needed, since no id begins like
+    /// what [`Signing::sign`] signs.
+    pub fn sign_webhook(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        debug_assert!(!id.starts_with(PREAMBLE));
+        let mut message = format!("{id}.{timestamp}.").into_bytes();
+        message.extend_from_slice(body);
+        format!("v1a,{}", BASE64.encode(self.0.sign(&message)))
+    }
+
+    /// The public key as receivers of Standard Webhooks take it.
+    pub fn webhook_public(&self) -> String {
+        format!("whpk_{}", self.public())
+    }
 }
 
 impl std::fmt::Debug for Signing {
@@ -52,7 +70,7 @@ pub fn is_signed(public: &str, purpose: &str, message: &[u8], signature: &str) -
 /// What is really signed: the pre-authentication encoding of DSSE version 1 (github.com/secure-systems-lab/dsse), with the
 /// purpose as the payload's type.
 fn signed(purpose: &str, message: &[u8]) -> Vec<u8> {
-    let mut text = format!("DSSEv1 {} {purpose} {} ", purpose.len(), message.len()).into_bytes();
+    let mut text = format!("{PREAMBLE} {} {purpose} {} ", purpose.len(), message.len()).into_bytes();
     text.extend_from_slice(message);
     text
 }
@@ -77,6 +95,20 @@ mod tests {
         ] {
             assert!(!is_signed(&public, purpose, message, &signature));
         }
+    }
+
+    /// What a receiver does with the three headers and the public key.
+    #[test]
+    fn webhooks_are_signed_over_id_time_and_body() {
+        let signing = Signing::open(tempfile::tempdir().unwrap().path()).unwrap();
+        let signature = signing.sign_webhook("evt_1", 1_700_000_000, b"{\"type\":\"alarm\"}");
+        let public = BASE64.decode(signing.webhook_public().strip_prefix("whpk_").unwrap()).unwrap();
+        let signature = BASE64.decode(signature.strip_prefix("v1a,").unwrap()).unwrap();
+        let verifies =
+            |message: &str| UnparsedPublicKey::new(&ED25519, &public).verify(message.as_bytes(), &signature).is_ok();
+        assert!(verifies("evt_1.1700000000.{\"type\":\"alarm\"}"));
+        assert!(!verifies("evt_1.1700000001.{\"type\":\"alarm\"}"));
+        assert!(!is_signed(&signing.public(), "audit", b"x", &BASE64.encode(&signature)));
     }
 
     /// RFC 8032, section 7.1, test 2: the primitive itself, without a purpose.

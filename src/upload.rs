@@ -242,7 +242,10 @@ impl Upload<'_> {
             self.count_hit(record, labels);
         }
         let on_unavailable = self.on_unavailable(assembling.as_ref());
-        let moment = Moment { on_unavailable, flooding: self.is_flooding(&finding), ..Moment::ORDINARY };
+        let moment = Moment { flooding: self.is_flooding(&finding), ..gate.moment(on_unavailable) };
+        if moment.observe_all {
+            record.observing_all();
+        }
         match decide::verdict(finding, &self.subject(), &gate.settings.policy, moment) {
             Verdict::Forward(clear, why) => {
                 record.decided(&why);
@@ -301,9 +304,13 @@ impl Upload<'_> {
         }
     }
 
-    /// Counts the hit of an entry; one that hits too much raises an alarm.
+    /// Counts the hit of an entry and of a tenant; one that hits too much raises an alarm.
     fn count_hit(&self, record: &Record, labels: &[Label]) {
         let tenant = self.caller.tenant.as_deref().filter(|_| self.caller.is_verified());
+        // What nobody has accepted yet says something about its list, and nothing about who sent it.
+        if let Some(tenant) = tenant.filter(|_| labels.iter().any(|label| !label.on_probation)) {
+            self.gate.tenant_hits.hit(tenant, &self.gate.sinks.metrics, &self.gate.sinks.alarms);
+        }
         if let Some(alarm) = self.gate.floods.hit(labels, tenant, &self.gate.decisions) {
             record.flooding(alarm.tenants, alarm.uploads, labels);
         }

@@ -2,25 +2,32 @@
 
 use crate::decide::Why;
 use crate::gate::Gate;
+use crate::record::tell_match;
 use serde_json::{Value, json};
 
 mod accept;
+pub mod events;
 mod flood;
 mod incident;
+mod observe;
 mod own;
 pub mod quarantine;
 pub mod read_back;
 pub mod recheck;
 mod refusals;
+mod tenant_hits;
 
 pub use accept::{accepted, why_not};
+pub use events::Events;
 pub use flood::Floods;
 pub use incident::{abort_multipart, remove_committed};
+pub use observe::{ObserveAll, Order, order};
 pub use own::{Place, Source, SourceRead, read_source};
 pub use quarantine::Quarantine;
 pub use read_back::ReadBacks;
 pub use recheck::Rechecks;
 pub use refusals::Refusals;
+pub use tenant_hits::TenantHits;
 
 /// The audit line of a case that has got further: no digest, no name of an object, no person.
 fn case_line(gate: &Gate, outcome: &'static str, manifest: &quarantine::Manifest) {
@@ -45,8 +52,12 @@ fn written_down(gate: &Gate, request: &str, operation: &'static str, outcome: &'
         Why::Listed(labels) | Why::Permitted(labels) => labels.as_slice(),
         Why::Unlisted | Why::Undecided(_) => &[],
     };
+    let action = if outcome == "clean" { "observe" } else { "reject" };
     for label in labels {
-        gate.sinks.metrics.matched(&label.list, if outcome == "clean" { "observe" } else { "reject" });
+        gate.sinks.metrics.matched(&label.list, action);
+    }
+    if !labels.is_empty() {
+        tell_match(&gate.sinks.events, request, action, labels, Value::Null, None);
     }
     let matched: Vec<Value> = labels
         .iter()

@@ -9,7 +9,7 @@ use super::own::{self, Identity, Place, Removal};
 use super::quarantine::{self, Read};
 use super::written_down;
 use crate::config::settings::Unverifiable;
-use crate::decide::{self, Moment, Subject, Verdict};
+use crate::decide::{self, OnUnavailable, Subject, Verdict};
 use crate::digest::Hashing;
 use crate::forward::{AnswerBody, buffered};
 use crate::gate::Gate;
@@ -347,7 +347,7 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
         404 => (decide::Finding::Unlisted, None),
         _ => return None,
     };
-    let verdict = decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY);
+    let verdict = decide::verdict(finding, &job.subject, &gate.settings.policy, gate.moment(OnUnavailable::Refuse));
     Some(Looked { identity, verdict, read })
 }
 

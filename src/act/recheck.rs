@@ -7,7 +7,7 @@
 use super::own::{self, Identity, Place, Removal};
 use super::quarantine::{self, Read};
 use super::read_back::read_object;
-use crate::decide::{self, Finding, Moment, Subject, Undecidable, Verdict, Why};
+use crate::decide::{self, Finding, OnUnavailable, Subject, Undecidable, Verdict, Why};
 use crate::digest::Digests;
 use crate::forward::AnswerBody;
 use crate::gate::Gate;
@@ -185,7 +185,8 @@ pub async fn run(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
             () = sleep(EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        if gate.rechecks.waiting() == 0 {
+        // While every match is let through, nothing is removed, and what waits is not forgotten.
+        if gate.rechecks.waiting() == 0 || gate.observe.is_on() {
             continue;
         }
         tokio::select! {
@@ -244,8 +245,10 @@ async fn look_again(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Result<
             return Err(NotYet::Unread);
         }
     }
-    match decide::verdict(finding, &job.subject, &gate.settings.policy, Moment::ORDINARY) {
+    match decide::verdict(finding, &job.subject, &gate.settings.policy, gate.moment(OnUnavailable::Refuse)) {
         Verdict::Defer(_) => Err(NotYet::Undecided),
+        // Switched in this very moment.
+        Verdict::Forward(_, Why::Listed(_)) if gate.observe.is_on() => Err(NotYet::Undecided),
         Verdict::Forward(_, why) => {
             super::written_down(gate, &job.request, "Recheck", "clean", &why);
             Ok(())

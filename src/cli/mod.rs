@@ -5,10 +5,11 @@ mod check;
 mod demo;
 mod hash;
 mod list;
+mod observe;
 mod serve;
 
 use crate::config::settings::Log;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -78,9 +79,29 @@ enum Command {
     /// Check the audit log, and export from it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// In an emergency: let every match through and count it, or end that
+    Observe {
+        /// Whether to
+        state: Switch,
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Who orders it: an officer of admin.tokens
+        #[arg(long = "as", value_name = "NAME")]
+        who: String,
+        /// Why; it goes into the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Work with hash lists
     #[command(subcommand)]
     List(list::ListCommand),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// Parses the arguments, the program's name first, and runs the command.
@@ -100,6 +121,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check { config } => check::run(&config),
         Command::Hash { json, files } => hash::run(&files, json),
         Command::Audit(command) => audit::run(command),
+        Command::Observe { state, config, who, reason } => observe::run(state == Switch::On, &config, &who, &reason),
         Command::List(command) => list::run(command),
     };
     match done {

@@ -20,6 +20,9 @@ const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait after failures, unless `refresh` is longer.
 const RETRY_LAST: Duration = Duration::from_secs(600);
 
+/// Refreshes that may fail before a list without a `max_age` is stale.
+const STALE_AFTER: u32 = 3;
+
 /// One list, as it is in use.
 pub(super) struct Kept {
     pub(super) source: ListSource,
@@ -195,7 +198,14 @@ impl Kept {
             vetoed: self.counts.vetoed.load(Ordering::Relaxed),
             bad_pages: self.sealed.bad_pages(),
             on_probation: self.sealed.is_on_probation(),
+            is_stale: self.is_stale(),
         }
+    }
+
+    /// Whether it is too old to decide anything, or has failed for so long that it soon will be.
+    fn is_stale(&self) -> bool {
+        let patience = self.source.max_age.map_or(self.source.refresh * STALE_AFTER, |max| max / 2);
+        self.is_too_old() || (self.failed && self.read_at.elapsed() > patience)
     }
 }
 

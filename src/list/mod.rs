@@ -246,6 +246,8 @@ pub struct Status {
     pub bad_pages: u64,
     /// Whether something of it is only observed, until an operator accepts it.
     pub on_probation: bool,
+    /// Whether it has become so old that an operator should look.
+    pub is_stale: bool,
 }
 
 /// All lists of a gate.

@@ -50,6 +50,35 @@ fn an_old_list_decides_nothing_but_its_hits() {
     assert_eq!(lists.look_up(&Digests::of(b"two")), Finding::Undecidable(Undecidable::ListTooOld));
 }
 
+/// A list that fails is stale after half of its `max_age`, without one after three refreshes; one that is only old when it
+/// is too old.
+#[tokio::test(start_paused = true)]
+async fn a_list_goes_stale_before_it_is_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, away) = (dir.path().join("list"), dir.path().join("away"));
+    let seconds = Duration::from_secs;
+    for (max_age, fails, stale_after) in [(Some(300), true, 150), (None, true, 180), (Some(300), false, 300)] {
+        fs::write(&path, hex(b"one")).unwrap();
+        let max_age = max_age.map(seconds);
+        let list = ListSource { max_age, refresh: seconds(60), ..source(&path) };
+        let lists = Lists::load(&[list], Keeping::default()).unwrap();
+        let is_stale = || lists.status()[0].is_stale;
+        if fails {
+            fs::rename(&path, &away).unwrap();
+            assert!(lists.reload()[0].1.is_err());
+        }
+        tokio::time::advance(seconds(stale_after - 1)).await;
+        assert!(!is_stale(), "{max_age:?} {fails}");
+        tokio::time::advance(seconds(2)).await;
+        assert!(is_stale(), "{max_age:?} {fails}");
+        if fails {
+            fs::rename(&away, &path).unwrap();
+        }
+        lists.reload();
+        assert!(!is_stale(), "{max_age:?} {fails}: it was read");
+    }
+}
+
 #[test]
 fn every_list_that_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();

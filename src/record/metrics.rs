@@ -1,6 +1,6 @@
 //! What operators watch. Labels come from enums and configured names only, never from a request.
 
-use super::Outcome;
+use super::{Alarm, Outcome};
 use crate::list::Lists;
 use crate::multipart::Multipart;
 use crate::route::Operation;
@@ -76,6 +76,22 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         "What a service that is asked about digests said: listed, unlisted, cached (an earlier answer), failed, or circuit_open (not asked for a while).",
     ),
     ("hashgate_service_seconds", &["service"], "Time that a service took to answer, or to fail."),
+    (
+        "hashgate_alarm",
+        &["alarm"],
+        "1 while an alarm is raised: canary_stored, canary_failing, list_stale, quarantine_away, quarantine_full, journal_full, tenant_hits, flood, audit_broken, observe_all, case_lost.",
+    ),
+    ("hashgate_events_waiting", &[], "Events that a webhook has not taken yet."),
+    (
+        "hashgate_events_total",
+        &["result"],
+        "What came of events: delivered, failed (a try; it is tried again), dropped (too many matches waited), or lost (the disk took none).",
+    ),
+    (
+        "hashgate_tenant_matches_total",
+        &["tenant"],
+        "Listed payloads of a configured tenant whose signature the gate has verified.",
+    ),
     ("hashgate_audit_failures_total", &[], "Audit lines that could not be written."),
     (
         "hashgate_connection_errors_total",
@@ -128,6 +144,10 @@ struct Inner {
     decoded: IntCounterVec,
     multipart_uploads: IntGauge,
     spool: IntGaugeVec,
+    alarms: IntGaugeVec,
+    events_waiting: IntGauge,
+    events: IntCounterVec,
+    tenant_matches: IntCounterVec,
     audit_failures: IntCounter,
     connection_errors: IntCounterVec,
     connections: IntGauge,
@@ -191,6 +211,10 @@ impl Metrics {
             decoded: make.counters("hashgate_decoded_total")?,
             multipart_uploads: make.gauges("hashgate_multipart_uploads")?.with_label_values::<&str>(&[]),
             spool: make.gauges("hashgate_spool_bytes")?,
+            alarms: make.gauges("hashgate_alarm")?,
+            events_waiting: make.gauges("hashgate_events_waiting")?.with_label_values::<&str>(&[]),
+            events: make.counters("hashgate_events_total")?,
+            tenant_matches: make.counters("hashgate_tenant_matches_total")?,
             audit_failures: make.counters("hashgate_audit_failures_total")?.with_label_values::<&str>(&[]),
             connection_errors: make.counters("hashgate_connection_errors_total")?,
             connections: make.gauges("hashgate_connections_open")?.with_label_values::<&str>(&[]),
@@ -216,8 +240,16 @@ impl Metrics {
             registry: registry.clone(),
         };
         // Alerts on these need a 0 to rise from.
-        for setting in ["observe", "on_unavailable", "probation", "multipart_read_back", "multipart_unverifiable"] {
+        for setting in
+            ["observe", "observe_all", "on_unavailable", "probation", "multipart_read_back", "multipart_unverifiable"]
+        {
             inner.waived.with_label_values(&[setting]);
+        }
+        for alarm in Alarm::ALL {
+            inner.alarms.with_label_values(&[alarm.label()]);
+        }
+        for result in ["delivered", "failed", "dropped", "lost"] {
+            inner.events.with_label_values(&[result]);
         }
         for way in ["chained", "spooled", "unknown"] {
             inner.parts.with_label_values(&[way]);
@@ -381,6 +413,24 @@ impl Metrics {
     /// Sets what waits to be looked up again.
     pub fn rechecks(&self, waiting: usize) {
         self.0.recheck_queue.set(waiting as i64);
+    }
+
+    pub(super) fn alarm(&self, alarm: &'static str, raised: bool) {
+        self.0.alarms.with_label_values(&[alarm]).set(i64::from(raised));
+    }
+
+    /// Sets how many events wait for a webhook.
+    pub(crate) fn events_waiting(&self, events: usize) {
+        self.0.events_waiting.set(events as i64);
+    }
+
+    pub(crate) fn event(&self, result: &'static str) {
+        self.0.events.with_label_values(&[result]).inc();
+    }
+
+    /// Matches of a tenant; `tenant` is one that the configuration names.
+    pub(crate) fn tenant_matched(&self, tenant: &str, matches: u64) {
+        self.0.tenant_matches.with_label_values(&[tenant]).inc_by(matches);
     }
 
     pub(crate) fn audit_failure(&self) {

@@ -1,15 +1,18 @@
 //! The one account of what happened to a request: metrics, audit line and log line all come from a [`Record`], once.
 
+mod alarms;
 pub mod audit;
 mod mask;
 mod metrics;
 
+pub use alarms::{Alarm, Alarms};
 pub use audit::{Audit, AuditError, Checkpoint, Heard, Run};
 pub use mask::{mask, mask_base64};
 pub use metrics::{DOCUMENTED, Gauge, Metrics};
 
+use crate::act::Events;
 use crate::authenticate::Caller;
-use crate::config::settings::{ListSource, Source};
+use crate::config::settings::{Event, ListSource, Source};
 use crate::decide::{Label, Why};
 use crate::digest::{Digest, Digests};
 use crate::error::Failure;
@@ -86,6 +89,10 @@ pub struct Sinks {
     pub audit: Arc<Audit>,
     /// For masking listed digests in names.
     pub lists: Arc<Lists>,
+    /// What an operator must look at now.
+    pub alarms: Arc<Alarms>,
+    /// Whom webhooks tell.
+    pub events: Arc<Events>,
 }
 
 impl Sinks {
@@ -147,6 +154,7 @@ pub struct Record {
     /// What is written down where the client is told that all went well.
     accepted: Option<Outcome>,
     answered: u64,
+    observing_all: bool,
     end: Option<End>,
 }
 
@@ -180,6 +188,7 @@ impl Record {
             case: None,
             accepted: None,
             answered: 0,
+            observing_all: false,
             end: None,
         }
     }
@@ -239,12 +248,18 @@ impl Record {
         self.accepted = Some(outcome);
     }
 
+    /// An officer has switched every match to `observe`.
+    pub fn observing_all(&mut self) {
+        self.observing_all = true;
+    }
+
     /// The end is about to be let go: from here on the origin may have the object, whatever else happens.
     pub fn released(&mut self) {
         self.released = true;
         if !self.labels.is_empty() {
             let all_new = self.labels.iter().all(|label| label.on_probation);
-            self.sinks.metrics.waived(if all_new { "probation" } else { "observe" });
+            let observed = if all_new { "probation" } else { "observe" };
+            self.sinks.metrics.waived(if self.observing_all { "observe_all" } else { observed });
         }
         if self.undecided {
             self.sinks.metrics.waived("on_unavailable");
@@ -262,6 +277,9 @@ impl Record {
             "one entry hits so much that it may be a mistake: hashgate list veto --case {id}, or list confirm --case {id}",
             id = self.id
         );
+        // Once for all of them: the line below is there for each.
+        let detail = format!("an entry hits so much that it may be a mistake; its case is {}", self.id);
+        self.sinks.alarms.raise(Alarm::Flood, &detail);
         self.sinks.put_down(json!({
             "request": self.id, "operation": "Flood", "outcome": "alarm", "tenants": tenants, "uploads": uploads,
         }));
@@ -330,6 +348,11 @@ impl Record {
         };
         for label in &self.labels {
             self.sinks.metrics.matched(&label.list, action);
+        }
+        if !self.labels.is_empty() {
+            let bucket = self.masked(self.bucket.as_deref());
+            let tenant = self.tenant.as_deref();
+            tell_match(&self.sinks.events, &self.id, action, &self.labels, bucket, tenant);
         }
         let line = self.line(end, elapsed);
         let weighty = self.operation.is_upload() || self.digests.is_some() || end.reason.is_some();
@@ -428,6 +451,24 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write();
+    }
+}
+
+/// Publishes the event of a match: who has what is in the audit log, under this case.
+pub(crate) fn tell_match(
+    events: &Events,
+    case: &str,
+    action: &'static str,
+    labels: &[Label],
+    bucket: Value,
+    tenant: Option<&str>,
+) {
+    let matched: Vec<Value> =
+        labels.iter().map(|label| json!({ "list": label.list, "category": label.category })).collect();
+    let told = json!({ "case": case, "action": action, "matched": matched, "bucket": bucket, "tenant": tenant });
+    if let Value::Object(mut told) = told {
+        told.retain(|_, value| !value.is_null());
+        events.publish(Event::Match, told);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::client::Client;
 use crate::act::quarantine::{NotKept, Payload, Seen};
 use crate::act::{self, Place};
-use crate::decide::{self, Moment, Verdict, Why};
+use crate::decide::{self, OnUnavailable, Verdict, Why};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Interrupted, buffered};
 use crate::gate::Gate;
@@ -75,7 +75,7 @@ async fn early_commit(
     let Inspected { digests, decoded } = inspected?;
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, seen.subject, &gate.settings.policy, Moment::ORDINARY) {
+    match decide::verdict(finding, seen.subject, &gate.settings.policy, gate.moment(OnUnavailable::Refuse)) {
         Verdict::Quarantine(why @ Why::Listed(_), _) => {
             record.decided(&why);
             // What came while the origin answered was hashed, but not kept.

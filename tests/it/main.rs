@@ -4,12 +4,14 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no outside")]
 #![allow(clippy::disallowed_methods, reason = "tests measure, and read whole bodies")]
 
+mod alarms;
 mod audit;
 mod cli;
 mod cli_list;
 mod clients_bad;
 mod decisions;
 mod encodings;
+mod events;
 mod hold;
 mod list_sources;
 mod origin_failures;

@@ -198,6 +198,19 @@ impl Gate {
         answer.text()
     }
 
+    /// Status and text of `/readyz`.
+    pub(crate) async fn ready(&self) -> (u16, String) {
+        let client = Client { address: self.admin, ..self.client() };
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        let answer = client.raw(request.as_bytes(), false).await.expect("an answer");
+        (answer.status, answer.text())
+    }
+
+    /// The gauge of an alarm.
+    pub(crate) async fn alarm(&self, alarm: &str) -> bool {
+        self.metrics().await.0[&format!("hashgate_alarm{{alarm=\"{alarm}\"}}")] == 1.0
+    }
+
     /// Waits until no client connection is open and no upload in flight.
     pub(crate) async fn quiet(&self) {
         super::eventually("gauges back at nought", async || {
@@ -230,7 +243,7 @@ impl Gate {
         what: &str,
         wanted: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        super::eventually(&format!("an audit line: {what}"), async || self.audit().into_iter().find(&wanted)).await
+        super::eventually(&format!("an audit line: {what}"), async || self.audit_of_all().into_iter().find(&wanted)).await
     }
 
     pub(crate) async fn stop(self) {
