@@ -45,6 +45,10 @@ pub enum Failure {
     Quarantined,
     /// The room that is set aside for cases is in use: the disk is full.
     JournalTight,
+    /// What the gate tests itself with; refused as if it were listed.
+    Canary,
+    /// That was stored once: nothing may pass any more.
+    CanaryStored,
     /// Nobody knows whether it is on a list.
     Undecidable(Undecidable),
     /// Too many policy refusals from this address.
@@ -120,7 +124,9 @@ impl Failure {
                 Code::NotImplemented,
                 "The source of this copy cannot be read by this gateway. Please upload its bytes instead.".to_owned(),
             ),
-            Failure::Listed | Failure::Quarantined => (Code::AccessDenied, Code::AccessDenied.message().to_owned()),
+            Failure::Listed | Failure::Quarantined | Failure::Canary => {
+                (Code::AccessDenied, Code::AccessDenied.message().to_owned())
+            }
             Failure::RefusalRate | Failure::PartTooEarly | Failure::ReadBack => {
                 (Code::SlowDown, Code::SlowDown.message().to_owned())
             }
@@ -130,6 +136,7 @@ impl Failure {
                     .to_owned(),
             ),
             Failure::Undecidable(_)
+            | Failure::CanaryStored
             | Failure::AuditBroken
             | Failure::JournalTight
             | Failure::ReadBackBroken
@@ -158,7 +165,10 @@ impl Failure {
             | Failure::Undecodable
             | Failure::UnknownCopy
             | Failure::PartTooEarly => Outcome::Refused,
-            Failure::ReadBack | Failure::ReadBackBroken | Failure::RecheckBroken => Outcome::Undecidable,
+            Failure::ReadBack | Failure::ReadBackBroken | Failure::RecheckBroken | Failure::CanaryStored => {
+                Outcome::Undecidable
+            }
+            Failure::Canary => Outcome::Canary,
             Failure::Unauthenticated(_) | Failure::Body(InspectError::Signature(_)) => Outcome::Unauthenticated,
             Failure::Body(InspectError::ClientGone) => Outcome::ClientGone,
             Failure::Body(InspectError::Slow(_)) => Outcome::ClientSlow,
@@ -201,6 +211,8 @@ impl Failure {
             Failure::Listed => "listed",
             Failure::Quarantined => "quarantined",
             Failure::JournalTight => "journal_tight",
+            Failure::Canary => "canary",
+            Failure::CanaryStored => "canary_stored",
             Failure::Undecidable(Undecidable::ListTooOld) => "list_too_old",
             Failure::Undecidable(Undecidable::DigestMissing) => "digest_missing",
             Failure::Undecidable(Undecidable::ListDamaged) => "list_damaged",

@@ -1,6 +1,6 @@
 //! What every request shares.
 
-use crate::act::{Floods, ObserveAll, Quarantine, ReadBacks, Rechecks, Refusals, TenantHits};
+use crate::act::{Canary, Floods, ObserveAll, Quarantine, ReadBacks, Rechecks, Refusals, TenantHits};
 use crate::ask::Services;
 use crate::authenticate::Authenticator;
 use crate::config::settings::{Limits, Mode, Settings};
@@ -50,6 +50,8 @@ pub struct Gate {
     pub tenant_hits: TenantHits,
     /// Whether every match is let through.
     pub observe: ObserveAll,
+    /// What the gate tests itself with.
+    pub canary: Option<Canary>,
 }
 
 impl Gate {
@@ -62,6 +64,7 @@ impl Gate {
         quarantine: Option<Arc<Quarantine>>,
         services: Services,
         operators: (Decisions, ObserveAll),
+        canary: Option<Canary>,
         sinks: Sinks,
     ) -> Gate {
         let (decisions, observe) = operators;
@@ -81,6 +84,7 @@ impl Gate {
             floods: Floods::new(settings.flood),
             tenant_hits: TenantHits::new(settings.tenant_hits, &settings.authentication.users, &sinks.metrics),
             observe,
+            canary,
             sinks,
             settings,
         }
@@ -105,6 +109,9 @@ impl Gate {
 
     /// What today's lists say of a payload, and where they say nothing, the services.
     pub async fn look_up(&self, digests: &Digests) -> Finding {
+        if self.canary.as_ref().is_some_and(|canary| canary.is(digests)) {
+            return Finding::Canary;
+        }
         match self.sinks.lists.look_up(digests) {
             listed @ Finding::Listed(_) => self.heeding_vetoes(digests, listed),
             finding => self.heeding_vetoes(digests, finding.and(self.services.look_up(digests).await)),

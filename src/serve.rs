@@ -1,7 +1,9 @@
 //! Starting a gate, reloading it, stopping it.
 
 use crate::act::events::EventsError;
-use crate::act::{Events, ObserveAll, Quarantine, ReadBacks, Rechecks, events, quarantine, read_back, recheck};
+use crate::act::{
+    Canary, Events, ObserveAll, Quarantine, ReadBacks, Rechecks, canary, events, quarantine, read_back, recheck,
+};
 use crate::admin;
 use crate::ask::Services;
 use crate::config::settings::{Event, Settings};
@@ -82,8 +84,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let quarantine = open_quarantine(&settings, &audit, &metrics)?;
     let decisions = Decisions::open(&settings.state_dir).map_err(StartError::Decisions)?;
     let operators = (decisions, ObserveAll::open(&settings.state_dir)?);
-    let events = Arc::new(Events::open(&settings.webhooks, &settings.state_dir, audit.signing().clone(), metrics.clone())?);
+    let events =
+        Arc::new(Events::open(&settings.webhooks, &settings.state_dir, audit.signing().clone(), metrics.clone())?);
     let alarms = Arc::new(Alarms::new(metrics.clone(), audit.clone(), events.clone()));
+    let canary = Canary::new(&settings)?;
     let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
     let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
@@ -96,7 +100,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let admin_settings = settings.admin.clone();
     let sinks = Sinks { metrics, audit, lists, alarms, events: events.clone() };
     let (heard, checkpoint) = begin_audit(&settings, &sinks)?;
-    let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, operators, sinks));
+    let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, operators, canary, sinks));
     tokio::spawn(hand_on(gate.clone(), checkpoint));
     // What an officer has ordered, and what is wrong already.
     watch_once(&gate);
@@ -124,6 +128,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tasks.push(tokio::spawn(recheck::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(quarantine::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(events::run(events, stop.clone())));
+    tasks.push(tokio::spawn(canary::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(watch(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(scrub(gate.clone(), stop)));
     Ok(Running { gate, tls, address, admin_address, stopping, tasks })

@@ -7,6 +7,7 @@ mod client;
 mod early;
 mod grid;
 
+use crate::act::canary::Internal;
 use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
 use crate::act::{self, Place, read_back, recheck};
 use crate::answer::{self, Answer};
@@ -20,7 +21,7 @@ use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, 
 use crate::gate::Gate;
 use crate::inspect::{Inspected, Inspection};
 use crate::multipart::{Completing, Role, UploadId};
-use crate::record::Record;
+use crate::record::{Alarm, Record};
 use crate::relay;
 use crate::route::{Errand, Operation, form_redirect, object_key};
 use crate::s3::authorization;
@@ -47,6 +48,9 @@ pub async fn serve(gate: &Arc<Gate>, peer: SocketAddr, request: Request<Incoming
     let came = Instant::now();
     let mut record = Record::open(gate.sinks.clone(), peer);
     let (parts, body) = request.into_parts();
+    if parts.extensions.get::<Internal>().is_some() {
+        record.mark_internal();
+    }
     let host = Head::of(&parts).header("host").unwrap_or_default().to_owned();
     let resource = parts.uri.path().to_owned();
     let expects_100 = parts.headers.contains_key("expect");
@@ -81,7 +85,9 @@ async fn attempt(
     let errand = gate.rules.route(head, parts.version, authority, &presented, has_body)?;
     record.routed(&errand);
     let now = OffsetDateTime::now_utc();
-    let caller = gate.authenticator.authenticate(head, &presented, now)?;
+    let canary = gate.canary.as_ref().filter(|_| parts.extensions.get::<Internal>().is_some());
+    let authenticator = canary.map_or(&gate.authenticator, |canary| &canary.authenticator);
+    let caller = authenticator.authenticate(head, &presented, now)?;
     record.called_by(&caller);
 
     let names = errand.target.names(head.path);
@@ -103,7 +109,10 @@ async fn attempt(
     if gate.quarantine.as_ref().is_some_and(|quarantine| quarantine.is_tight()) {
         return Err(Failure::JournalTight);
     }
-    if !caller.is_verified() && gate.refusals.is_spent(peer.ip()) {
+    if gate.sinks.alarms.is_raised(Alarm::CanaryStored) {
+        return Err(Failure::CanaryStored);
+    }
+    if canary.is_none() && !caller.is_verified() && gate.refusals.is_spent(peer.ip()) {
         return Err(Failure::RefusalRate);
     }
     let _in_flight = gate.sinks.metrics.upload();
@@ -278,6 +287,7 @@ impl Upload<'_> {
                 }
                 answer
             }
+            Verdict::Reject(Why::Canary, _) => self.reject_canary(record, held).await,
             Verdict::Reject(why, reply) => {
                 record.decided(&why);
                 if let Some(refusal) = self.refused_by_origin(held).await {
@@ -451,6 +461,21 @@ impl Upload<'_> {
             }
             None => Err(failure),
         }
+    }
+
+    /// Ends what the gate tests itself with: nobody's hit, and nobody's refusal. The origin is asked as it is for everybody:
+    /// the hold has been tried by then, and credentials that it does not know are a failure to be told.
+    async fn reject_canary(&self, record: &Record, held: Held) -> Result<Response<AnswerBody>, Failure> {
+        if !self.caller.is_verified()
+            && self.gate.asks_origin()
+            && let Ok(Asked::Refuses(refusal)) = held.abort_and_ask().await
+        {
+            return Ok(refusal);
+        }
+        if let Some(canary) = &self.gate.canary {
+            canary.was_refused(record.id());
+        }
+        Err(Failure::Canary)
     }
 
     fn subject(&self) -> Subject {

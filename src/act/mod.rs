@@ -6,6 +6,7 @@ use crate::record::tell_match;
 use serde_json::{Value, json};
 
 mod accept;
+pub mod canary;
 pub mod events;
 mod flood;
 mod incident;
@@ -18,6 +19,7 @@ mod refusals;
 mod tenant_hits;
 
 pub use accept::{accepted, why_not};
+pub use canary::Canary;
 pub use events::Events;
 pub use flood::Floods;
 pub use incident::{abort_multipart, remove_committed};
@@ -50,7 +52,7 @@ fn case_line(gate: &Gate, outcome: &'static str, manifest: &quarantine::Manifest
 fn written_down(gate: &Gate, request: &str, operation: &'static str, outcome: &'static str, why: &Why) {
     let labels = match why {
         Why::Listed(labels) | Why::Permitted(labels) => labels.as_slice(),
-        Why::Unlisted | Why::Undecided(_) => &[],
+        Why::Unlisted | Why::Undecided(_) | Why::Canary => &[],
     };
     let action = if outcome == "clean" { "observe" } else { "reject" };
     for label in labels {

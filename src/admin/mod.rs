@@ -2,6 +2,7 @@
 
 use crate::config::settings::Secret;
 use crate::gate::Gate;
+use crate::record::Alarm;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -51,6 +52,9 @@ async fn ready(State(admin): State<Admin>) -> Response {
     }
     if admin.gate.quarantine.as_ref().is_some_and(|quarantine| quarantine.is_tight()) {
         problems.push("the disk is full, and what is left of it goes to cases: uploads are refused\n");
+    }
+    if admin.gate.sinks.alarms.is_raised(Alarm::CanaryStored) {
+        problems.push("the canary was stored, so the gate does not keep out what it must: uploads are refused\n");
     }
     if problems.is_empty() {
         "ready\n".into_response()

@@ -374,6 +374,9 @@ pub(super) fn name(section: &mut Section, taken: &[&str]) -> Option<String> {
 fn category(section: &mut Section) -> String {
     let category = section.text("category").unwrap_or_else(|| "house:unspecified".to_owned());
     let shaped = category.split_once(':').is_some_and(|(scheme, value)| !scheme.is_empty() && !value.is_empty());
+    if category.starts_with("hashgate:") {
+        section.complain("category", "`hashgate:` is for the gate's own use");
+    }
     if !shaped {
         section.complain("category", format!("`{category}` is not of the form scheme:value, such as house:baseline"));
     }

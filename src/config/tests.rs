@@ -113,6 +113,13 @@ fn quarantine_takes_what_it_does_not_say_from_the_origin() {
     assert_eq!(quarantine.retention, Duration::from_secs(365 * 86_400));
 }
 
+/// What would never be counted as a hit cannot be said by a list.
+#[test]
+fn the_gates_own_category_is_its_own() {
+    let text = LEAST.replace("source: sample.sha256", "source: sample.sha256, category: 'hashgate:canary'");
+    assert!(problems(&text)[0].starts_with("lists[0].category: `hashgate:` is for"), "{:?}", problems(&text));
+}
+
 #[test]
 fn unknown_keys_and_bad_yaml_are_errors() {
     assert_eq!(problems(&(LEAST.to_owned() + "extra: 1\n")), ["extra: is unknown"]);

@@ -15,6 +15,8 @@ pub enum Finding {
     Listed(Vec<Label>),
     /// It could not be decided.
     Undecidable(Undecidable),
+    /// It is what the gate tests itself with. No list can say so: this is no label.
+    Canary,
 }
 
 impl Finding {
@@ -23,6 +25,7 @@ impl Finding {
     #[must_use]
     pub fn and(self, other: Finding) -> Finding {
         match (self, other) {
+            (Finding::Canary, _) | (_, Finding::Canary) => Finding::Canary,
             (Finding::Listed(mut labels), Finding::Listed(more)) => {
                 labels.extend(more);
                 labels.sort();
@@ -194,6 +197,8 @@ pub enum Why {
     Undecided(Undecidable),
     /// On these lists, and released by two officers for this place, once.
     Permitted(Vec<Label>),
+    /// The gate tests itself.
+    Canary,
 }
 
 /// The proof that a payload was decided to go on. Only [`verdict`] makes one, it is used up by releasing one hold.
@@ -203,6 +208,8 @@ pub struct Clear(());
 /// Decides. A list that is unknown, old or unreadable is never the same as "not listed".
 pub fn verdict(finding: Finding, subject: &Subject, policy: &Policy, moment: Moment) -> Verdict {
     match finding {
+        // First of all: no rule, switch or permission lets it pass.
+        Finding::Canary => Verdict::Reject(Why::Canary, Reply::Refuse),
         Finding::Unlisted => Verdict::Forward(Clear(()), Why::Unlisted),
         Finding::Undecidable(why) => match moment.on_unavailable {
             OnUnavailable::Refuse => Verdict::Defer(why),
@@ -462,6 +469,34 @@ mod tests {
         assert_eq!(policy.rule_for(&labels, &subject(&["b"], None)), None);
         assert!(policy.may_quarantine(&subject(&["kept"], None)));
         assert!(!policy.may_quarantine(&subject(&["b"], None)));
+    }
+
+    /// The canary is rejected, whatever else holds, and however else its payload can be read.
+    #[test]
+    fn the_canary_is_always_rejected() {
+        let policy = Policy {
+            rules: vec![rule("*", "*", "*", "*", Action::Observe)],
+            on_match: Action::Observe,
+            on_unavailable: OnUnavailable::AllowAndRecheck,
+        };
+        let moments = [false, true].map(|on| Moment {
+            on_unavailable: OnUnavailable::AllowAndRecheck,
+            flooding: on,
+            observe_all: on,
+            permitted: on,
+        });
+        let others = [
+            Finding::Unlisted,
+            Finding::Undecidable(Undecidable::ListTooOld),
+            Finding::Listed(vec![label("sample", "house:baseline")]),
+            Finding::Canary,
+        ];
+        for (other, moment) in others.into_iter().flat_map(|other| moments.map(|moment| (other.clone(), moment))) {
+            for finding in [other.clone().and(Finding::Canary), Finding::Canary.and(other)] {
+                let verdict = verdict(finding, &subject(&["b"], None), &policy, moment);
+                assert_eq!(verdict, Verdict::Reject(Why::Canary, Reply::Refuse));
+            }
+        }
     }
 
     #[test]

@@ -285,6 +285,7 @@ fn found(lists: &Lists, payload: &[u8]) -> &'static str {
         Finding::Listed(_) => "listed",
         Finding::Unlisted => "unlisted",
         Finding::Undecidable(_) => "undecidable",
+        Finding::Canary => "no list says so",
     }
 }
 

@@ -5,18 +5,21 @@ mod tls;
 
 pub use tls::{TlsError, TlsIdentity};
 
+use crate::act::canary::Internal;
 use crate::gate::Gate;
 use crate::upload;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -85,25 +88,38 @@ async fn connection(
         peer = header.map_err(|_| "timeout")?.map_err(|_| "proxy_protocol")?.unwrap_or(peer);
     }
     match tls {
-        None => http(gate, tcp, peer, stopping).await,
+        None => http(gate, tcp, peer, false, stopping).await,
         Some(identity) => {
             let handshake = timeout(deadline, identity.acceptor().accept(tcp)).await;
             let stream = handshake.map_err(|_| "timeout")?.map_err(|_| "tls")?;
-            http(gate, stream, peer, stopping).await
+            http(gate, stream, peer, false, stopping).await
         }
     }
+}
+
+/// Serves one connection of the gate with itself, in memory: as a client's, but for the way that it came.
+pub async fn serve_internal(gate: &Arc<Gate>, stream: DuplexStream, stopping: watch::Receiver<bool>) {
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // The other end knows by its answer, or by the lack of one.
+    http(gate, stream, peer, true, stopping).await.ok();
 }
 
 async fn http(
     gate: &Arc<Gate>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    internal: bool,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), &'static str> {
     // A client that does not take its answer holds a connection at the origin open.
     let mut stream = TimeoutWriter::new(stream);
     stream.set_timeout(Some(gate.limits().idle_timeout));
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(upload::serve(gate, peer, request).await) });
+    let service = service_fn(|mut request: Request<Incoming>| async move {
+        if internal {
+            request.extensions_mut().insert(Internal);
+        }
+        Ok::<_, Infallible>(upload::serve(gate, peer, request).await)
+    });
     let mut server = http1::Builder::new();
     server
         .preserve_header_case(true)

@@ -88,6 +88,11 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
         "What came of events: delivered, failed (a try; it is tried again), dropped (too many matches waited), or lost (the disk took none).",
     ),
     (
+        "hashgate_canary_total",
+        &["result"],
+        "What came of the upload by which the gate tests itself: refused, as it must be, failing (it could not be tried), or stored.",
+    ),
+    (
         "hashgate_tenant_matches_total",
         &["tenant"],
         "Listed payloads of a configured tenant whose signature the gate has verified.",
@@ -147,6 +152,7 @@ struct Inner {
     alarms: IntGaugeVec,
     events_waiting: IntGauge,
     events: IntCounterVec,
+    canary: IntCounterVec,
     tenant_matches: IntCounterVec,
     audit_failures: IntCounter,
     connection_errors: IntCounterVec,
@@ -214,6 +220,7 @@ impl Metrics {
             alarms: make.gauges("hashgate_alarm")?,
             events_waiting: make.gauges("hashgate_events_waiting")?.with_label_values::<&str>(&[]),
             events: make.counters("hashgate_events_total")?,
+            canary: make.counters("hashgate_canary_total")?,
             tenant_matches: make.counters("hashgate_tenant_matches_total")?,
             audit_failures: make.counters("hashgate_audit_failures_total")?.with_label_values::<&str>(&[]),
             connection_errors: make.counters("hashgate_connection_errors_total")?,
@@ -250,6 +257,9 @@ impl Metrics {
         }
         for result in ["delivered", "failed", "dropped", "lost"] {
             inner.events.with_label_values(&[result]);
+        }
+        for result in ["refused", "failing", "stored"] {
+            inner.canary.with_label_values(&[result]);
         }
         for way in ["chained", "spooled", "unknown"] {
             inner.parts.with_label_values(&[way]);
@@ -426,6 +436,10 @@ impl Metrics {
 
     pub(crate) fn event(&self, result: &'static str) {
         self.0.events.with_label_values(&[result]).inc();
+    }
+
+    pub(crate) fn canary(&self, result: &'static str) {
+        self.0.canary.with_label_values(&[result]).inc();
     }
 
     /// Matches of a tenant; `tenant` is one that the configuration names.

@@ -78,6 +78,8 @@ outcomes! {
     AuditBroken = "audit_broken",
     /// The disk is so full that what is left of it goes to cases alone.
     JournalTight = "journal_tight",
+    /// What the gate tests itself with was kept from the origin.
+    Canary = "canary",
 }
 
 /// Where records go.
@@ -155,6 +157,7 @@ pub struct Record {
     accepted: Option<Outcome>,
     answered: u64,
     observing_all: bool,
+    is_internal: bool,
     end: Option<End>,
 }
 
@@ -189,6 +192,7 @@ impl Record {
             accepted: None,
             answered: 0,
             observing_all: false,
+            is_internal: false,
             end: None,
         }
     }
@@ -196,6 +200,12 @@ impl Record {
     /// Our id for the request, 16 hexadecimal digits.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// It is the gate's own, by which it tests itself: it gets its audit line, and is in no counter that adds up what
+    /// clients did.
+    pub fn mark_internal(&mut self) {
+        self.is_internal = true;
     }
 
     /// What the request asks for.
@@ -232,7 +242,7 @@ impl Record {
     /// What was decided, and why.
     pub fn decided(&mut self, why: &Why) {
         match why {
-            Why::Unlisted => {}
+            Why::Unlisted | Why::Canary => {}
             Why::Listed(labels) | Why::Permitted(labels) => self.labels.clone_from(labels),
             Why::Undecided(_) => self.undecided = true,
         }
@@ -337,9 +347,8 @@ impl Record {
     fn write(&mut self) {
         let end = self.end.unwrap_or(End { outcome: Outcome::ClientGone, reason: None, status: 0 });
         let elapsed = self.started.elapsed();
-        self.sinks.metrics.request(self.operation, end.outcome, elapsed, self.payload, self.framing);
-        if let Some(reason) = end.reason {
-            self.sinks.metrics.failure(reason);
+        if !self.is_internal {
+            self.count(end, elapsed);
         }
         let action = match end.outcome {
             Outcome::Rejected => "reject",
@@ -360,6 +369,13 @@ impl Record {
             self.sinks.metrics.audit_failure();
         }
         self.log(&line, weighty);
+    }
+
+    fn count(&self, end: End, elapsed: Duration) {
+        self.sinks.metrics.request(self.operation, end.outcome, elapsed, self.payload, self.framing);
+        if let Some(reason) = end.reason {
+            self.sinks.metrics.failure(reason);
+        }
     }
 
     /// The same account as a log line: uploads and refusals at `info`, everything else at `debug`.
@@ -403,7 +419,7 @@ impl Record {
         };
         put("time", json!(now));
         put("request", json!(self.id));
-        put("operation", json!(self.operation.name()));
+        put("operation", json!(if self.is_internal { "Canary" } else { self.operation.name() }));
         put("bucket", self.masked(self.bucket.as_deref()));
         put("caller", json!(self.confidence));
         put("tenant", json!(self.tenant));
@@ -411,7 +427,8 @@ impl Record {
         put("payload_bytes", json!(self.payload));
         // The digest of a listed payload is a listed digest, and that of an undecided one may be.
         put("undecided", json!(self.undecided.then_some(true)));
-        put("sha256", json!(self.digests.filter(|_| !listed && !self.undecided).map(|d| hex::encode(d.sha256))));
+        let is_secret = listed || self.undecided || self.is_internal;
+        put("sha256", json!(self.digests.filter(|_| !is_secret).map(|d| hex::encode(d.sha256))));
         put(
             "matched",
             json!(listed.then_some(&self.labels).map(|labels| {

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod audit;
+mod canary;
 mod cli;
 mod cli_list;
 mod clients_bad;

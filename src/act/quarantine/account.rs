@@ -116,7 +116,7 @@ fn manifest(
     let ((received, subject), (target, caller, upload, headers)) = (seen, request);
     let labels: &[Label] = match why {
         Why::Listed(labels) | Why::Permitted(labels) => labels,
-        Why::Unlisted | Why::Undecided(_) => &[],
+        Why::Unlisted | Why::Undecided(_) | Why::Canary => &[],
     };
     let (policy, decided) = (&gate.settings.policy, OffsetDateTime::now_utc());
     Manifest {

@@ -172,6 +172,7 @@ pub(super) fn reason(why: &Why) -> &'static str {
         Why::Listed(_) | Why::Permitted(_) => "listed",
         Why::Undecided(_) => "undecided",
         Why::Unlisted => "unlisted",
+        Why::Canary => "canary",
     }
 }
 
