@@ -8,7 +8,7 @@
 use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
 use crate::act::{Source, SourceRead, read_source};
 use crate::config::settings::{UnknownCopy, Unverifiable};
-use crate::decide::{self, Moment, Verdict};
+use crate::decide::{self, OnUnavailable, Verdict};
 use crate::digest::{Algorithm, Digests, Hashing};
 use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
@@ -58,7 +58,7 @@ pub async fn copy(
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, seen.subject, policy, Moment::ORDINARY) {
+    match decide::verdict(finding, seen.subject, policy, gate.moment(OnUnavailable::Refuse)) {
         Verdict::Forward(_, why) => {
             record.decided(&why);
             let releasing = match part {

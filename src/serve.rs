@@ -223,7 +223,9 @@ async fn sign_audit(gate: &Arc<Gate>) {
 
 /// What a checkpoint says is safe from whoever has this machine once somebody else has it, too.
 async fn hand_on(gate: Arc<Gate>, checkpoint: Checkpoint) {
-    gate.sinks.events.publish(Event::Checkpoint, checkpoint.json().clone());
+    let (events, told) = (gate.sinks.events.clone(), checkpoint.json().clone());
+    // It does not fail: what could not be kept is in the log.
+    spawn_blocking(move || events.publish(Event::Checkpoint, told)).await.ok();
     let Some(quarantine) = &gate.quarantine else { return };
     let day = checkpoint.time().split('T').next().unwrap_or_default();
     let text = Value::Object(checkpoint.json().clone()).to_string();

@@ -1,5 +1,6 @@
 //! What a verdict does beyond releasing or dropping the hold.
 
+use crate::config::settings::Event;
 use crate::decide::Why;
 use crate::gate::Gate;
 use crate::record::tell_match;
@@ -31,7 +32,7 @@ pub use recheck::Rechecks;
 pub use refusals::Refusals;
 pub use tenant_hits::TenantHits;
 
-/// The audit line of a case that has got further: no digest, no name of an object, no person.
+/// The audit line and the event of a case that has got further: no digest, no name of an object, no person. It blocks.
 fn case_line(gate: &Gate, outcome: &'static str, manifest: &quarantine::Manifest) {
     let payload_kept = manifest.payload.payload_not_kept.is_none();
     tracing::info!(case = manifest.case, outcome, payload_kept, "case");
@@ -40,11 +41,10 @@ fn case_line(gate: &Gate, outcome: &'static str, manifest: &quarantine::Manifest
         "bucket": manifest.target.bucket, "tenant": manifest.caller.tenant, "payload_kept": payload_kept,
         "reason": manifest.reason,
     });
-    if let Value::Object(line) = line
-        && gate.sinks.audit.append(&line).is_err()
-    {
-        gate.sinks.metrics.audit_failure();
+    if let Value::Object(line) = &line {
+        gate.sinks.events.publish(Event::Quarantine, line.clone());
     }
+    gate.sinks.put_down(line);
 }
 
 /// An audit line of its own, of an object that was looked up after its request: the request's is written already, or
@@ -66,10 +66,5 @@ fn written_down(gate: &Gate, request: &str, operation: &'static str, outcome: &'
         .map(|l| json!({ "list": l.list, "category": l.category, "mark": l.payload.to_string() }))
         .collect();
     tracing::info!(request, operation, outcome, matched = !labels.is_empty(), "looked up after the request");
-    let line = json!({ "request": request, "operation": operation, "outcome": outcome, "matched": matched });
-    if let Value::Object(line) = line
-        && gate.sinks.audit.append(&line).is_err()
-    {
-        gate.sinks.metrics.audit_failure();
-    }
+    gate.sinks.put_down(json!({ "request": request, "operation": operation, "outcome": outcome, "matched": matched }));
 }

@@ -51,7 +51,7 @@ alarms! {
     AuditBroken = "audit_broken",
     /// An operator has switched every match to `observe`.
     ObserveAll = "observe_all",
-    /// A case cannot be read or opened any more.
+    /// A case could not be made, or its payload is gone. Until a restart.
     CaseLost = "case_lost",
 }
 

@@ -76,7 +76,10 @@ async fn a_killed_gate_leaves_a_log_that_can_be_verified() {
     assert_eq!(all.last().map(|line| &line["operation"]), Some(&"Checkpoint".into()), "the last word is signed");
     let key = starts[0]["key"].as_str().expect("a key");
     let (code, out) = audit(&config, &["verify", "--anchor", &anchor, "--key", key]);
-    assert!(code == 0 && out.contains("torn by a crash and on record: 23 bytes"), "with the line end that closes them: {out}");
+    assert!(
+        code == 0 && out.contains("torn by a crash and on record: 23 bytes"),
+        "with the line end that closes them: {out}"
+    );
     assert!(out.contains("checkpoints kept elsewhere: 1 are in the log") && out.contains("\n0 lines since"), "{out}");
 
     let (code, out) = audit(&config, &["export"]);

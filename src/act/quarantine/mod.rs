@@ -28,13 +28,12 @@ use crate::config::settings;
 use crate::forward::{OriginError, RootsError};
 use crate::gate::Gate;
 use crate::list::index::seal::KeyError;
-use crate::record::Metrics;
+use crate::record::{Alarm, Metrics};
 use crate::signing::Signing;
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use case::{LocalPiece, PayloadInfo, PieceInfo};
 use reserve::Reserve;
 use spool::Spool;
-use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -196,12 +195,17 @@ impl Quarantine {
                 Ok(false) => "not_kept",
                 Err(_) => "lost",
             });
+            if let Err(error) = &made {
+                gate.sinks
+                    .alarms
+                    .raise(Alarm::CaseLost, &format!("a match is refused, but there is no case of it: {error}"));
+            }
             made
         });
         keeping.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    async fn make(self: &Arc<Self>, gate: &Gate, mut manifest: Manifest, payload: Payload) -> io::Result<bool> {
+    async fn make(self: &Arc<Self>, gate: &Arc<Gate>, mut manifest: Manifest, payload: Payload) -> io::Result<bool> {
         let pieces = match payload {
             Payload::Streamed(keeping) => keeping.finish().await.map(|sealed| vec![sealed]),
             Payload::Parts(parts) => parts,
@@ -224,8 +228,8 @@ impl Quarantine {
         let (written, case) =
             spawn_blocking(move || (writing.write(&files, &case), case)).await.map_err(io::Error::other)?;
         written?;
-        self.tell(gate, "Kept", &case.manifest);
         self.new_case.notify_one();
+        self.tell(gate, "kept", case.manifest).await;
         Ok(pieces.is_ok())
     }
 
@@ -240,8 +244,10 @@ impl Quarantine {
     }
 
     /// The audit line and the event of a case that has got further.
-    pub fn tell(&self, gate: &Gate, what: &'static str, manifest: &Manifest) {
-        super::case_line(gate, what, manifest);
+    pub async fn tell(&self, gate: &Arc<Gate>, what: &'static str, manifest: Manifest) {
+        let gate = gate.clone();
+        // It does not fail: what could not be written is in the log, and counted.
+        spawn_blocking(move || super::case_line(&gate, what, &manifest)).await.ok();
     }
 
     /// Keeps the last checkpoint of a day of the audit log in the bucket: whoever changes the log later cannot change that.
@@ -273,21 +279,29 @@ impl Quarantine {
         self.away.load(Ordering::Acquire)
     }
 
-    /// What has to be done again and again: the reserve is made whole where the disk has room again.
-    async fn look_after(self: &Arc<Self>, _gate: &Gate) {
-        if self.is_tight() {
-            let reserve = self.reserve.clone();
-            match spawn_blocking(move || reserve.refill()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => complain(&error),
-                Err(error) => complain(&error),
+    /// What has to be done again and again: the reserve is made whole where the disk has room again, and operators are told
+    /// of what stands in the way.
+    async fn look_after(self: &Arc<Self>, gate: &Arc<Gate>) {
+        let (quarantine, gate) = (self.clone(), gate.clone());
+        let looked = spawn_blocking(move || {
+            if let Err(error) = quarantine.reserve.refill() {
+                tracing::error!("state.dir: room for cases cannot be set aside again: {error}");
             }
+            let set = |alarm, is_raised, detail| {
+                if is_raised { gate.sinks.alarms.raise(alarm, detail) } else { gate.sinks.alarms.clear(alarm) }
+            };
+            set(Alarm::QuarantineAway, quarantine.bucket_is_away(), "cases wait: the quarantine bucket takes none");
+            set(Alarm::QuarantineFull, quarantine.spool.is_full(), "payloads are not kept: quarantine.spool is full");
+            set(
+                Alarm::JournalFull,
+                quarantine.is_tight(),
+                "the disk is full: uploads are refused, cases are still taken",
+            );
+        });
+        if let Err(error) = looked.await {
+            tracing::error!("the quarantine is no longer looked after: {error}");
         }
     }
-}
-
-fn complain(error: &dyn Display) {
-    tracing::error!("state.dir: room for cases cannot be set aside again: {error}");
 }
 
 /// A payload that becomes part of a case.

@@ -19,7 +19,7 @@ pub(super) struct Spool {
     used: AtomicU64,
     /// Files that cases have, with their length in bytes.
     kept: Mutex<HashMap<String, u64>>,
-    /// Whether there was no room lately.
+    /// Whether there was no room.
     full: AtomicBool,
 }
 
@@ -44,9 +44,12 @@ impl Spool {
         self.used.load(Ordering::Acquire)
     }
 
-    /// Whether something found no room since the last call.
-    pub(super) fn was_full(&self) -> bool {
-        self.full.swap(false, Ordering::AcqRel)
+    /// Whether something found no room, and there is hardly any still.
+    pub(super) fn is_full(&self) -> bool {
+        if self.used() <= self.bytes_max / 10 * 9 {
+            self.full.store(false, Ordering::Release);
+        }
+        self.full.load(Ordering::Acquire)
     }
 
     /// A new file under a name of its own.

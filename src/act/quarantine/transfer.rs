@@ -9,6 +9,7 @@ use super::payload::NotKept;
 use super::store::{Content, StoreError};
 use super::{MANIFEST, Quarantine};
 use crate::gate::Gate;
+use crate::record::Alarm;
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use std::io;
 use std::sync::Arc;
@@ -83,13 +84,14 @@ async fn round(gate: &Arc<Gate>, quarantine: &Arc<Quarantine>) -> Result<(), Sto
 }
 
 /// Brings one case there.
-async fn transfer(gate: &Gate, quarantine: &Arc<Quarantine>, id: &str) -> Result<(), StoreError> {
+async fn transfer(gate: &Arc<Gate>, quarantine: &Arc<Quarantine>, id: &str) -> Result<(), StoreError> {
     let reading = quarantine.clone();
     let read_id = id.to_owned();
     let case = spawn_blocking(move || reading.journal.read(&read_id)).await.map_err(io::Error::other)??;
     let Some(Case { mut manifest, state: State::Kept { mut pieces }, .. }) = case else { return Ok(()) };
     if pieces.iter().any(|piece| !quarantine.spool.path_of(&piece.file).exists()) {
-        tracing::error!(case = id, "the payload of a case is gone from the state folder");
+        let detail = format!("the payload of case {id} is gone from the state folder");
+        gate.sinks.alarms.raise(Alarm::CaseLost, &detail);
         manifest.payload = case::not_kept(NotKept::Disk);
         pieces.clear();
     }
@@ -108,7 +110,7 @@ async fn transfer(gate: &Gate, quarantine: &Arc<Quarantine>, id: &str) -> Result
     let (stored, stored_id) = (quarantine.clone(), id.to_owned());
     let changed = spawn_blocking(move || stored.stored(&stored_id)).await.map_err(io::Error::other)?;
     changed?;
-    quarantine.tell(gate, "Stored", &manifest);
+    quarantine.tell(gate, "stored", manifest).await;
     Ok(())
 }
 

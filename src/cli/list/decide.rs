@@ -46,7 +46,7 @@ fn matches_of(state_dir: &Path, case: &str) -> anyhow::Result<Vec<(Mark, String)
     let mut found = Vec::new();
     for file in audit::files(state_dir)? {
         let mut lines = audit::Lines::open(&file.path, 0)?;
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.line()? {
             // Most lines are of other requests: not worth parsing.
             if !line.bytes.windows(case.len().max(1)).any(|window| window == case.as_bytes()) {
                 continue;

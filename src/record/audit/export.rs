@@ -117,7 +117,7 @@ struct Joined {
 fn each_line(dir: &Path, take: &mut dyn FnMut(&Map<String, Value>)) -> io::Result<()> {
     for file in files(dir)? {
         let mut lines = Lines::open(&file.path, 0)?;
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.line()? {
             if let Some(members) = parse(line.bytes) {
                 take(&members);
             }

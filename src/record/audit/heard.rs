@@ -15,12 +15,18 @@ use std::sync::{Mutex, PoisonError};
 const FILE: &str = "audit.heard";
 const NEW: &str = "audit.heard.new";
 
-/// The files, below the state folder, and what a line in each of them is.
-const FILES: [(&str, fn(&Value) -> Value); 4] = [
-    ("decisions.log", decision),
-    ("lists/accepted.log", acceptance),
-    ("lists/forgotten.log", destruction),
-    ("lists/rekeyed.log", rekeying),
+/// A file of acts below the state folder.
+struct Acts {
+    name: &'static str,
+    /// What a line in it is in the audit log.
+    account: fn(&Value) -> Value,
+}
+
+const FILES: [Acts; 4] = [
+    Acts { name: "decisions.log", account: decision },
+    Acts { name: "lists/accepted.log", account: acceptance },
+    Acts { name: "lists/forgotten.log", account: destruction },
+    Acts { name: "lists/rekeyed.log", account: rekeying },
 ];
 
 /// How far the acts of operators were read.
@@ -44,7 +50,7 @@ impl Heard {
     /// A file cannot be read, or the log not written; then it is tried again the next time.
     pub fn listen(&self, audit: &Audit) -> io::Result<()> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, account) in FILES {
+        for Acts { name, account } in FILES {
             let path = self.dir.join(name);
             let len = match fs::metadata(&path) {
                 Ok(meta) => meta.len(),

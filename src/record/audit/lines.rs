@@ -89,7 +89,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// The system's.
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.buffer.clear();
         let offset = self.offset;
         loop {
@@ -124,7 +124,7 @@ mod tests {
         let text = [b"a\n\nbc\n", &long[..], b"\nend"].concat();
         let mut lines = Lines::new(&text[..], 100);
         let mut found = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.line().unwrap() {
             found.push((line.offset, line.bytes.len(), line.ended));
         }
         let piece = LINE_MAX as u64;

@@ -78,7 +78,7 @@ impl End {
             if offset == 0 {
                 self.first = self.link.seq + 1;
             }
-            while let Some(line) = lines.next()? {
+            while let Some(line) = lines.line()? {
                 if let Step::Fits(Some(members)) = walker.step(&line)
                     && signed::text(&members, "operation") == START
                 {
@@ -109,7 +109,7 @@ fn place(files: &[LogFile], head: &Head) -> Option<usize> {
 /// The place after which a file begins, which its first line says.
 pub(super) fn start_of(file: &LogFile) -> io::Result<Link> {
     let mut lines = Lines::open(&file.path, 0)?;
-    let members = lines.next()?.and_then(|line| signed::parse(line.bytes));
+    let members = lines.line()?.and_then(|line| signed::parse(line.bytes));
     Ok(members
         .filter(|members| signed::signer(members).is_some())
         .and_then(|m| signed::before(&m))
@@ -119,5 +119,5 @@ pub(super) fn start_of(file: &LogFile) -> io::Result<Link> {
 fn has_chain(file: &LogFile) -> io::Result<bool> {
     let mut lines = Lines::open(&file.path, 0)?;
     let claims = |line: &Line<'_>| claim(line.bytes).is_some();
-    Ok(file.name() != CURRENT || lines.next()?.is_some_and(|line| claims(&line)))
+    Ok(file.name() != CURRENT || lines.line()?.is_some_and(|line| claims(&line)))
 }

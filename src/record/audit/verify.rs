@@ -151,7 +151,7 @@ impl<'a> Verifying<'a> {
         let mut report = FileReport { name: file.name(), ..FileReport::default() };
         let mut walker = Walker::new(begins);
         self.passed(begins);
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.line()? {
             if is_written && !line.ended {
                 // Half of a line that is being written.
                 break;

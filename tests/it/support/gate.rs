@@ -243,7 +243,8 @@ impl Gate {
         what: &str,
         wanted: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        super::eventually(&format!("an audit line: {what}"), async || self.audit_of_all().into_iter().find(&wanted)).await
+        super::eventually(&format!("an audit line: {what}"), async || self.audit_of_all().into_iter().find(&wanted))
+            .await
     }
 
     pub(crate) async fn stop(self) {
