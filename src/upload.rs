@@ -8,6 +8,7 @@ mod early;
 mod grid;
 
 use crate::act::canary::Internal;
+use crate::act::quarantine::permits::{Permission, Redeemed};
 use crate::act::quarantine::{Keeping, NotKept, Payload, Seen};
 use crate::act::{self, Place, read_back, recheck};
 use crate::answer::{self, Answer};
@@ -75,9 +76,10 @@ async fn attempt(
     gate: &Arc<Gate>,
     peer: SocketAddr,
     record: &mut Record,
-    parts: Parts,
+    mut parts: Parts,
     client: &mut Client,
 ) -> Result<Response<AnswerBody>, Failure> {
+    let permission = Permission::take(&mut parts.headers);
     let has_body = client.body.as_ref().is_some_and(|body| !body.is_end_stream());
     let head = Head::of(&parts);
     let presented = authorization::presented(head).map_err(crate::authenticate::AuthError::from)?;
@@ -121,7 +123,7 @@ async fn attempt(
         let seen = Seen { received: now, parts, errand, caller, peer, fields: &[], subject };
         return copying::copy(gate, record, seen, id, origin_head).await;
     }
-    let upload = Upload { gate, peer, parts, errand, caller, names, now, fields: Vec::new() };
+    let upload = Upload { gate, peer, parts, errand, caller, names, now, fields: Vec::new(), permission };
     upload.run(record, client, id, origin_head, reframe).await
 }
 
@@ -138,6 +140,8 @@ struct Upload<'a> {
     now: OffsetDateTime,
     /// What a form says in its fields.
     fields: Vec<(String, String)>,
+    /// Two officers' word that this very object may go on, once.
+    permission: Option<Permission>,
 }
 
 impl Upload<'_> {
@@ -251,7 +255,9 @@ impl Upload<'_> {
             self.count_hit(record, labels);
         }
         let on_unavailable = self.on_unavailable(assembling.as_ref());
-        let moment = Moment { flooding: self.is_flooding(&finding), ..gate.moment(on_unavailable) };
+        let redeemed = self.redeem(&finding, &object).await;
+        let (flooding, permitted) = (self.is_flooding(&finding), redeemed.is_some());
+        let moment = Moment { flooding, permitted, ..gate.moment(on_unavailable) };
         if moment.observe_all {
             record.observing_all();
         }
@@ -285,6 +291,9 @@ impl Upload<'_> {
                 if let (Some(queued), Ok(answer)) = (queued, &answer) {
                     queued.answered(gate, answer).await;
                 }
+                if let (Some(redeemed), Ok(answer)) = (redeemed, &answer) {
+                    redeemed.answered(gate, answer).await;
+                }
                 answer
             }
             Verdict::Reject(Why::Canary, _) => self.reject_canary(record, held).await,
@@ -312,6 +321,12 @@ impl Upload<'_> {
             }
             Verdict::Defer(why) => Err(Failure::Undecidable(why)),
         }
+    }
+
+    /// Uses up the permission that came along, where it is for this very object. What nobody can decide is not released.
+    async fn redeem(&self, finding: &Finding, object: &Digests) -> Option<Redeemed> {
+        let permission = self.permission.as_ref().filter(|_| !matches!(finding, Finding::Undecidable(_)))?;
+        permission.redeem(self.gate, &self.errand, object).await
     }
 
     /// Counts the hit of an entry and of a tenant; one that hits too much raises an alarm.

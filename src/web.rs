@@ -7,12 +7,14 @@ use crate::forward::{RootsError, roots};
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::fmt::Display;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
@@ -140,21 +142,21 @@ impl Web {
 
 /// An answer that is read by a thread of its own, never by one of the runtime.
 #[derive(Debug)]
-pub struct Download {
+pub struct Download<B = Incoming> {
     runtime: Handle,
-    body: Incoming,
+    body: B,
     idle_max: Duration,
     rest: Bytes,
 }
 
-impl Download {
+impl<B> Download<B> {
     /// Of this body; an error when nothing of it comes for `idle_max`.
-    pub fn new(runtime: Handle, body: Incoming, idle_max: Duration) -> Download {
+    pub fn new(runtime: Handle, body: B, idle_max: Duration) -> Download<B> {
         Download { runtime, body, idle_max, rest: Bytes::new() }
     }
 }
 
-impl Read for Download {
+impl<B: Body<Data = Bytes, Error: Display> + Unpin> Read for Download<B> {
     /// A body that is shorter than its head said is an error, never an end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {

@@ -1,24 +1,37 @@
-//! The operator's side: health and metrics. It listens apart from clients, and nothing here touches an upload.
+//! The operator's side: health, metrics, and the API for cases. It listens apart from clients, and nothing here touches
+//! an upload.
+
+mod auth;
+mod cases;
+mod openapi;
+
+pub(crate) use cases::audit_line;
 
 use crate::config::settings::Secret;
 use crate::gate::Gate;
 use crate::record::Alarm;
+use auth::Problem;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
 use std::io;
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 #[derive(Clone)]
 struct Admin {
     gate: Arc<Gate>,
     token: Option<Secret>,
+    /// Whoever acts on cases does so alone.
+    acting: Arc<Mutex<()>>,
 }
+
+/// What an act may say.
+const BODY_MAX: usize = 64 << 10;
 
 /// Serves until `stopping` says true.
 ///
@@ -33,12 +46,45 @@ pub async fn serve(
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(Admin { gate, token });
+        .route("/metrics", get(metrics));
+    let router = api().into_iter().fold(router, |router, (path, method)| router.route(path, method));
+    let router = router
+        .route("/v1/{*rest}", axum::routing::any(no_such_path))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(Admin { gate, token, acting: Arc::default() });
     let stopped = async move {
         stopping.wait_for(|stop| *stop).await.ok();
     };
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
+}
+
+/// The API for operators, as `openapi` describes it.
+fn api() -> Vec<(&'static str, MethodRouter<Admin>)> {
+    vec![
+        ("/v1/openapi.json", get(|| async { axum_json(openapi::document().to_string()) })),
+        ("/v1/gate", get(cases::gate)),
+        ("/v1/cases", get(cases::list)),
+        ("/v1/cases/{case}", get(cases::show)),
+        ("/v1/cases/{case}/report", get(cases::report)),
+        ("/v1/cases/{case}/release", post(cases::release)),
+        ("/v1/cases/{case}/purge", post(cases::purge)),
+        ("/v1/cases/{case}/hold", post(cases::hold)),
+        ("/v1/cases/{case}/unhold", post(cases::unhold)),
+    ]
+}
+
+fn axum_json(text: String) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], text)
+}
+
+async fn no_such_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_such_path", "there is no such path; GET /v1/openapi.json has them all")
+}
+
+async fn wrong_method() -> Problem {
+    let message = "this path does not take this method; GET /v1/openapi.json says which it takes";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
 }
 
 /// Ready: uploads can be decided and recorded.
@@ -88,5 +134,22 @@ impl Admin {
         let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
         let expected = format!("Bearer {}", token.expose());
         given.ct_eq(expected.as_bytes()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The document and the router name the same paths. That each takes the methods that the document has is shown from
+    /// outside, in `operators`.
+    #[test]
+    fn the_document_has_every_path() {
+        let document = openapi::document();
+        let mut documented: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut paths: Vec<&str> = api().into_iter().map(|(path, _)| path).collect();
+        paths.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(paths, documented);
     }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod hash;
 mod list;
 mod observe;
+mod quarantine;
 mod serve;
 
 use crate::config::settings::Log;
@@ -96,6 +97,9 @@ enum Command {
     /// Work with hash lists
     #[command(subcommand)]
     List(list::ListCommand),
+    /// Work with cases: what was kept as evidence
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -123,6 +127,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Audit(command) => audit::run(command),
         Command::Observe { state, config, who, reason } => observe::run(state == Switch::On, &config, &who, &reason),
         Command::List(command) => list::run(command),
+        Command::Quarantine(command) => quarantine::run(command),
     };
     match done {
         Ok(exit) => exit,

@@ -134,7 +134,7 @@ pub(super) fn operators(section: &mut Section) -> Vec<Operator> {
     operators
 }
 
-fn operator(mut section: Section, others: &[Operator]) -> Option<Operator> {
+pub(super) fn operator(mut section: Section, others: &[Operator]) -> Option<Operator> {
     let name = section.required("name");
     let there = section.has("role");
     let role = section.word("role", &[("viewer", Role::Viewer), ("officer", Role::Officer)]);

@@ -35,13 +35,18 @@ const ACTIONS: &[(&str, Action)] =
 /// # Errors
 /// Every problem at once, each with its key path.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    read(path, settings)
+}
+
+/// Reads what `take` takes of a configuration file.
+pub(super) fn read<T>(path: &Path, take: impl FnOnce(Section, &Path) -> Option<T>) -> Result<T, ConfigError> {
     let whole = |message: String| ConfigError { problems: vec![Problem { path: String::new(), message }] };
     let text = fs::read_to_string(path).map_err(|error| whole(format!("{}: {error}", path.display())))?;
     let document: Value =
         serde_yaml::from_str(&text).map_err(|error| whole(format!("{}: not valid YAML: {error}", path.display())))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let problems = Problems::default();
-    let settings = settings(Section::root(document, folder, problems.clone()), folder);
+    let settings = take(Section::root(document, folder, problems.clone()), folder);
     let problems = problems.take();
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
@@ -127,7 +132,7 @@ fn listen(mut section: Section) -> Option<Listen> {
     Some(Listen { address: address?, tls, base_domains, proxy_protocol })
 }
 
-fn address(section: &mut Section) -> Option<SocketAddr> {
+pub(super) fn address(section: &mut Section) -> Option<SocketAddr> {
     let text = section.required("address")?;
     let address = text.parse().ok();
     if address.is_none() {
@@ -144,7 +149,7 @@ fn admin(mut section: Section) -> Option<Admin> {
     Some(Admin { address: address?, token, operators })
 }
 
-fn origin(mut section: Section) -> Option<Origin> {
+pub(super) fn origin(mut section: Section) -> Option<Origin> {
     let endpoint = section.required("endpoint").and_then(|text| {
         let endpoint = parse_endpoint(&text);
         if endpoint.is_none() {
@@ -592,7 +597,7 @@ fn multipart(mut section: Section) -> Multipart {
     multipart
 }
 
-fn limits(mut section: Section) -> Limits {
+pub(super) fn limits(mut section: Section) -> Limits {
     let default = Limits::default();
     let limits = Limits {
         connections: section.number("connections").map_or(default.connections, |number| number as usize),

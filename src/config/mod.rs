@@ -1,11 +1,13 @@
 //! Configuration: as written (`read`, a file), then as meant ([`settings`]). Building the settings is
 //! the validation, and it names every problem at once.
 
+mod desk;
 mod evidence;
 mod load;
 mod read;
 pub mod settings;
 
+pub use desk::{Desk, Vault, desk, vault};
 pub use load::load;
 
 use std::fmt;

@@ -153,6 +153,11 @@ impl Section {
         self.left.contains_key(key)
     }
 
+    /// A text that is left where it is; `None` also where it is no good.
+    pub(super) fn peek(&self, key: &str) -> Option<String> {
+        expand(self.left.get(key)?.as_str()?).ok()
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
         match self.take(key) {

@@ -247,9 +247,15 @@ impl Metrics {
             registry: registry.clone(),
         };
         // Alerts on these need a 0 to rise from.
-        for setting in
-            ["observe", "observe_all", "on_unavailable", "probation", "multipart_read_back", "multipart_unverifiable"]
-        {
+        for setting in [
+            "observe",
+            "observe_all",
+            "on_unavailable",
+            "probation",
+            "release",
+            "multipart_read_back",
+            "multipart_unverifiable",
+        ] {
             inner.waived.with_label_values(&[setting]);
         }
         for alarm in Alarm::ALL {

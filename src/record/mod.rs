@@ -150,6 +150,8 @@ pub struct Record {
     payload: u64,
     labels: Vec<Label>,
     undecided: bool,
+    /// Two officers have released it.
+    permitted: bool,
     released: bool,
     /// Whether there is a case, and its payload with it.
     case: Option<bool>,
@@ -187,6 +189,7 @@ impl Record {
             payload: 0,
             labels: Vec::new(),
             undecided: false,
+            permitted: false,
             released: false,
             case: None,
             accepted: None,
@@ -243,7 +246,11 @@ impl Record {
     pub fn decided(&mut self, why: &Why) {
         match why {
             Why::Unlisted | Why::Canary => {}
-            Why::Listed(labels) | Why::Permitted(labels) => self.labels.clone_from(labels),
+            Why::Listed(labels) => self.labels.clone_from(labels),
+            Why::Permitted(labels) => {
+                self.labels.clone_from(labels);
+                self.permitted = true;
+            }
             Why::Undecided(_) => self.undecided = true,
         }
     }
@@ -268,8 +275,12 @@ impl Record {
         self.released = true;
         if !self.labels.is_empty() {
             let all_new = self.labels.iter().all(|label| label.on_probation);
-            let observed = if all_new { "probation" } else { "observe" };
-            self.sinks.metrics.waived(if self.observing_all { "observe_all" } else { observed });
+            self.sinks.metrics.waived(match (self.permitted, self.observing_all, all_new) {
+                (true, ..) => "release",
+                (_, true, _) => "observe_all",
+                (_, _, true) => "probation",
+                _ => "observe",
+            });
         }
         if self.undecided {
             self.sinks.metrics.waived("on_unavailable");
@@ -353,6 +364,7 @@ impl Record {
         let action = match end.outcome {
             Outcome::Rejected => "reject",
             Outcome::Quarantined => "quarantine",
+            _ if self.permitted => "release",
             _ => "observe",
         };
         for label in &self.labels {
@@ -445,6 +457,7 @@ impl Record {
         );
         put("case", json!(self.case.map(|_| &self.id)));
         put("payload_kept", json!(self.case));
+        put("permitted", json!(self.permitted.then_some(true)));
         put("released", json!(self.released));
         put("outcome", json!(end.outcome.label()));
         put("reason", json!(end.reason));

@@ -15,6 +15,7 @@ mod encodings;
 mod events;
 mod hold;
 mod list_sources;
+mod operators;
 mod origin_failures;
 mod origins_copies;
 mod origins_doors;

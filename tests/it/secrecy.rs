@@ -1,6 +1,7 @@
 //! No listed digest, list name or secret reaches anything that is written or answered.
 
 use crate::cli::run;
+use crate::operators::{call_at, keeping_for_operators, token};
 use crate::services::{Mock, Mood};
 use crate::support::client::{Client, Form, Response};
 use crate::support::eventually;
@@ -8,6 +9,7 @@ use crate::support::fake_origin::{FakeOrigin, Step};
 use crate::support::gate::{Mode, files, gate, spawn};
 use crate::support::payload::Payload;
 use crate::support::store::{Store, embedded};
+use age::x25519::Identity;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::Compression;
 use flate2::read::GzEncoder;
@@ -194,6 +196,57 @@ async fn nor_on_any_other_path() {
     let told = program.end(&store, &state).await;
     assert!(told.contains("skipped") && told.contains("\"operation\":\"Recheck\""), "it was not heard: {told}");
     assert_holds_none(&(written + &told), &hex);
+}
+
+/// Nor where operators look and act: of all that they are told only a report names digests, and that goes to them alone.
+#[tokio::test]
+async fn nor_where_operators_look() {
+    let store = embedded().await;
+    let room = store.room("secrecy").await;
+    let payload = Payload::random(3, 100_000);
+    let hex = [payload.sha256(), payload.sha1(), payload.md5()];
+    let secrets = tempfile::tempdir().expect("a folder");
+    let (folder, config) = keeping_for_operators(&store, &room, &Identity::generate(), secrets.path())
+        .list("sample", &hex)
+        .yaml("log: { format: json, level: trace }")
+        .write();
+    let program = Program::start(&config);
+    let client = Client::new(&store, program.address);
+    let metadata = [("x-amz-meta-sum", &*hex[0]), ("x-amz-meta-md5", &*hex[2])];
+    let target = format!("/{room}/{}.png", hex[1]);
+    let upload = client.upload_with(Form::SignedChunks, &target, &payload, &metadata);
+    assert_eq!(client.send(upload).await.expect("an answer").status, 403);
+    let admin = Client::new(&store, program.admin);
+    let bearer = |who: &str| format!("Bearer {}", token(who));
+    let case = eventually("a case in the bucket", async || {
+        let (_, page) = call_at(&admin, &bearer("vera"), "GET", "/v1/cases?state=stored", "").await;
+        page["cases"][0]["case"].as_str().map(str::to_owned)
+    })
+    .await;
+    let mut told = String::new();
+    for (who, method, path) in [
+        ("otto", "GET", "/v1/cases".to_owned()),
+        ("vera", "GET", format!("/v1/cases/{case}")),
+        ("otto", "POST", format!("/v1/cases/{case}/hold")),
+        ("otto", "POST", format!("/v1/cases/{case}/purge")),
+        ("otto", "POST", format!("/v1/cases/{case}/release")),
+        ("olga", "POST", format!("/v1/cases/{case}/release")),
+        ("otto", "GET", format!("/v1/cases/{}", hex[0])),
+        ("otto", "POST", format!("/v1/cases/{}/hold", hex[0])),
+    ] {
+        let body = if method == "POST" { r#"{"reason": "a test"}"# } else { "" };
+        told += &call_at(&admin, &bearer(who), method, &path, body).await.1.to_string();
+    }
+    let (status, report) = call_at(&admin, &bearer("otto"), "GET", &format!("/v1/cases/{case}/report"), "").await;
+    assert!(status == 200 && report.to_string().contains(&hex[0]), "{report}");
+    assert!(told.contains("\"permission\":") && told.contains("[digest]"), "{told}");
+    let written = program.end(&store, &folder.path().join("state")).await;
+    assert!(written.contains("\"operation\":\"CaseReport\""), "{written}");
+    let permission = told.split(&format!("\"{case}.")).nth(1).expect("it was given out")[..64].to_owned();
+    for secret in [token("vera"), token("otto"), token("olga"), permission] {
+        assert!(!written.contains(&secret), "{secret}");
+    }
+    assert_holds_none(&(told + &written), &hex);
 }
 
 /// A part of `text` around `what`.

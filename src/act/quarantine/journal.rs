@@ -167,6 +167,42 @@ impl Journal {
     }
 }
 
+/// The cases of a state folder that no gate uses: nothing in it is made or changed.
+pub struct Reading(Journal);
+
+impl Reading {
+    /// Opens them; `None` where there never was a case.
+    ///
+    /// # Errors
+    /// The key's.
+    pub(super) fn open(dir: &Path, state_dir: &Path) -> Result<Option<Reading>, KeyError> {
+        let key_path = state_dir.join(KEY_FILE);
+        if !key_path.exists() || !dir.exists() {
+            return Ok(None);
+        }
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &Key::read(&key_path)?.derive_key("cases"));
+        let key = key.map_err(|_| KeyError::Malformed(key_path))?;
+        let (kept, changing) = (Mutex::default(), Mutex::default());
+        Ok(Some(Reading(Journal { dir: dir.to_owned(), key, reserve: Arc::new(Reserve::none()), kept, changing })))
+    }
+
+    /// As [`Journal::all`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn all(&self) -> io::Result<Vec<Case>> {
+        self.0.all()
+    }
+
+    /// As [`Journal::read`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read(&self, id: &str) -> io::Result<Option<Case>> {
+        self.0.read(id)
+    }
+}
+
 /// Puts a file in the place of another, so that after a crash it is the one or the other.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");

@@ -5,19 +5,24 @@
 //! set aside for it on a full disk, and is gone through until the bucket has all of it.
 
 mod account;
+pub mod acts;
 mod case;
 mod journal;
 mod manifest;
 mod parts;
 mod payload;
+pub mod permits;
+pub mod report;
 mod reserve;
+pub mod rules;
 mod spool;
 mod store;
 mod transfer;
+pub mod view;
 
 pub use account::{Read, Seen, keep_found};
 pub use case::{Act, CallerInfo, Case, GateInfo, HexDigests, Manifest, Match, State, TargetInfo, UploadInfo};
-pub use journal::Journal;
+pub use journal::{Journal, Reading};
 pub use manifest::{ManifestError, read as read_manifest};
 pub use parts::PartsKept;
 pub use payload::{Keeping, NotKept, Sealed};
@@ -32,6 +37,7 @@ use crate::record::{Alarm, Metrics};
 use crate::signing::Signing;
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use case::{LocalPiece, PayloadInfo, PieceInfo};
+use permits::Permits;
 use reserve::Reserve;
 use spool::Spool;
 use std::io;
@@ -61,6 +67,7 @@ pub struct Quarantine {
     journal: Journal,
     store: Store,
     parts: PartsKept,
+    permits: Permits,
     new_case: Notify,
     away: AtomicBool,
 }
@@ -130,9 +137,18 @@ impl Quarantine {
             journal,
             store,
             parts: PartsKept::default(),
+            permits: Permits::open(&dir.join("permits"))?,
             new_case: Notify::new(),
             away: AtomicBool::new(false),
         })
+    }
+
+    /// The cases of a state folder that no gate uses; `None` where there never was one.
+    ///
+    /// # Errors
+    /// Their key cannot be read.
+    pub fn reading(state_dir: &Path) -> Result<Option<Reading>, KeyError> {
+        Reading::open(&state_dir.join(FOLDER).join("cases"), state_dir)
     }
 
     /// The cases on disk.
@@ -148,6 +164,11 @@ impl Quarantine {
     /// Parts of uploads that are not complete yet.
     pub fn parts(&self) -> &PartsKept {
         &self.parts
+    }
+
+    /// Permissions that were given out and not used.
+    pub fn permits(&self) -> &Permits {
+        &self.permits
     }
 
     /// The room that is set aside for cases, and for the audit lines about them.

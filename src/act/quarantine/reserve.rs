@@ -29,6 +29,11 @@ impl Reserve {
         Ok(reserve)
     }
 
+    /// Of no room at all, for who writes nothing.
+    pub(super) fn none() -> Reserve {
+        Reserve { path: PathBuf::new(), bytes: 0, left: Mutex::new(0) }
+    }
+
     /// Does what needs room; where the disk is full, gives up a part of the reserve and does it again.
     ///
     /// # Errors

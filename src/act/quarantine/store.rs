@@ -1,6 +1,7 @@
 //! The quarantine bucket, on whatever store it lies.
 
 use super::Wanted;
+use super::acts::is_case_id;
 use crate::authenticate;
 use crate::config::settings::{self, ObjectLock};
 use crate::forward::{AnswerBody, Origin, OriginError, Piece, RequestBody, RootsError, buffered};
@@ -14,6 +15,7 @@ use md5::Md5;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use quick_xml::escape::unescape;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -158,6 +160,35 @@ impl Store {
     pub async fn get(&self, key: &str) -> Result<Response<AnswerBody>, StoreError> {
         let answer = self.send(self.request(Method::GET, key, "", RequestBody::Empty), EMPTY_SHA256).await?;
         if answer.status().is_success() { Ok(answer) } else { expect_success(answer).await }
+    }
+
+    /// The ids of all cases of which the bucket has something.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn cases(&self) -> Result<Vec<String>, StoreError> {
+        let (mut cases, mut after) = (BTreeSet::new(), String::new());
+        loop {
+            // Few at a time: answers are read whole, and short.
+            let query = format!(
+                "list-type=2&max-keys=50&prefix={}&start-after={}",
+                encode(&self.settings.prefix),
+                encode(&after)
+            );
+            let query = query.strip_suffix("&start-after=").unwrap_or(&query);
+            let answer = self.send(self.request(Method::GET, "", query, RequestBody::Empty), EMPTY_SHA256).await?;
+            let body = buffered(expect_success(answer).await?).await?.into_body().collect_short().await?;
+            let keys = keys_in(&String::from_utf8_lossy(&body));
+            let Some(last) = keys.iter().max() else { break };
+            if *last <= after {
+                break;
+            }
+            after.clone_from(last);
+            let names = keys.iter().filter_map(|key| key.strip_prefix(&*self.settings.prefix)?.split_once('/'));
+            // Checkpoints of the audit log lie beside them.
+            cases.extend(names.map(|(case, _)| case.to_owned()).filter(|case| is_case_id(case)));
+        }
+        Ok(cases.into_iter().collect())
     }
 
     /// Removes every version of every object of a case; nothing of it is there when this returns `Ok`.
@@ -331,6 +362,12 @@ fn versions_in(xml: &str, key: &str) -> Vec<String> {
     versions.sort();
     versions.dedup();
     versions
+}
+
+/// The keys that a ListObjectsV2 answer has.
+fn keys_in(xml: &str) -> Vec<String> {
+    let keys = xml.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+    keys.filter_map(|(key, _)| Some(unescape(key).ok()?.into_owned())).collect()
 }
 
 fn encode(value: &str) -> String {

@@ -142,7 +142,13 @@ pub(crate) struct Gate {
 }
 
 /// The gate's folder; a test that fails shows what the gate wrote down.
-struct Evidence(tempfile::TempDir);
+pub(crate) struct Evidence(tempfile::TempDir);
+
+impl Evidence {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
 
 impl Gate {
     async fn run(store: Store, folder: Evidence) -> Gate {
@@ -249,6 +255,13 @@ impl Gate {
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// The same, for who looks into its folder afterwards.
+    pub(crate) async fn stop_and_keep(self) -> Evidence {
+        let Gate { running, folder, .. } = self;
+        running.stop().await;
+        folder
     }
 }
 
