@@ -54,21 +54,25 @@ pub struct Gate {
     pub canary: Option<Canary>,
 }
 
+/// What had to be opened, and could fail, before there is a gate. Its fields are the gate's.
+#[allow(missing_docs, reason = "they are the gate's")]
+pub struct Opened {
+    pub origin: Arc<Origin>,
+    pub multipart: Arc<Multipart>,
+    pub read_backs: ReadBacks,
+    pub rechecks: Rechecks,
+    pub quarantine: Option<Arc<Quarantine>>,
+    pub services: Services,
+    pub decisions: Decisions,
+    pub observe: ObserveAll,
+    pub canary: Option<Canary>,
+}
+
 impl Gate {
     /// Puts the parts together.
-    pub fn new(
-        settings: Settings,
-        origin: Arc<Origin>,
-        multipart: Arc<Multipart>,
-        later: (ReadBacks, Rechecks),
-        quarantine: Option<Arc<Quarantine>>,
-        services: Services,
-        operators: (Decisions, ObserveAll),
-        canary: Option<Canary>,
-        sinks: Sinks,
-    ) -> Gate {
-        let (decisions, observe) = operators;
-        let (read_backs, rechecks) = later;
+    pub fn new(settings: Settings, opened: Opened, sinks: Sinks) -> Gate {
+        let Opened { origin, multipart, read_backs, rechecks, quarantine, services, decisions, observe, canary } =
+            opened;
         Gate {
             rules: Rules::new(&settings),
             authenticator: Authenticator::new(&settings.authentication, settings.origin.region.as_deref()),

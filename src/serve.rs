@@ -8,7 +8,7 @@ use crate::admin;
 use crate::ask::Services;
 use crate::config::settings::{Event, Settings};
 use crate::forward::{Origin, RootsError};
-use crate::gate::Gate;
+use crate::gate::{Gate, Opened};
 use crate::list::index::seal::KeyError;
 use crate::list::{Decisions, Keeping, ListError, Lists};
 use crate::listen::{self, TlsError, TlsIdentity};
@@ -79,18 +79,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let (sources, keeping) = (settings.lists.clone(), Keeping::of(&settings));
     let lists = spawn_blocking(move || Lists::load(&sources, keeping)).await.map_err(io::Error::other)?;
     let lists = Arc::new(lists.map_err(StartError::Lists)?);
-    let multipart = Multipart::open(&settings.multipart, &settings.state_dir, metrics.clone())?;
-    let later = (ReadBacks::open(&settings.state_dir)?, Rechecks::open(&settings.state_dir)?);
-    let quarantine = open_quarantine(&settings, &audit, &metrics)?;
-    let decisions = Decisions::open(&settings.state_dir).map_err(StartError::Decisions)?;
-    let operators = (decisions, ObserveAll::open(&settings.state_dir)?);
+    let opened = open(&settings, &audit, &metrics)?;
     let events =
         Arc::new(Events::open(&settings.webhooks, &settings.state_dir, audit.signing().clone(), metrics.clone())?);
     let alarms = Arc::new(Alarms::new(metrics.clone(), audit.clone(), events.clone()));
-    let canary = Canary::new(&settings)?;
-    let services = Services::new(&settings.services, &metrics).map_err(StartError::ServiceRoots)?;
     let tls = settings.listen.tls.as_ref().map(TlsIdentity::load).transpose()?.map(Arc::new);
-    let origin = Origin::new(&settings.origin, &settings.limits, metrics.clone())?;
     let bind = async |key, address| {
         let listener = listen::bind(address).await.map_err(|error| StartError::Bind(key, address, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Bind(key, address, error))?;
@@ -100,7 +93,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let admin_settings = settings.admin.clone();
     let sinks = Sinks { metrics, audit, lists, alarms, events: events.clone() };
     let (heard, checkpoint) = begin_audit(&settings, &sinks)?;
-    let gate = Arc::new(Gate::new(settings, origin, multipart, later, quarantine, services, operators, canary, sinks));
+    let gate = Arc::new(Gate::new(settings, opened, sinks));
     tokio::spawn(hand_on(gate.clone(), checkpoint));
     // What an officer has ordered, and what is wrong already.
     watch_once(&gate);
@@ -235,6 +228,22 @@ async fn hand_on(gate: Arc<Gate>, checkpoint: Checkpoint) {
             "a checkpoint of the audit log did not reach the quarantine bucket: {error}"
         );
     }
+}
+
+/// Opens what the gate works with.
+fn open(settings: &Settings, audit: &Audit, metrics: &Metrics) -> Result<Opened, StartError> {
+    let dir = &settings.state_dir;
+    Ok(Opened {
+        multipart: Multipart::open(&settings.multipart, dir, metrics.clone())?,
+        read_backs: ReadBacks::open(dir)?,
+        rechecks: Rechecks::open(dir)?,
+        quarantine: open_quarantine(settings, audit, metrics)?,
+        decisions: Decisions::open(dir).map_err(StartError::Decisions)?,
+        observe: ObserveAll::open(dir)?,
+        canary: Canary::new(settings)?,
+        services: Services::new(&settings.services, metrics).map_err(StartError::ServiceRoots)?,
+        origin: Origin::new(&settings.origin, &settings.limits, metrics.clone())?,
+    })
 }
 
 /// Where matches are kept. Its reserve serves the audit lines about them, too.

@@ -20,7 +20,7 @@ use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
 use crate::gate::Gate;
-use crate::inspect::{Inspected, Inspection};
+use crate::inspect::{Decoded, Inspected, Inspection};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::{Alarm, Record};
 use crate::relay;
@@ -225,7 +225,7 @@ impl Upload<'_> {
         Ok(segments)
     }
 
-    /// Asks for the verdict, over the payload as it was sent, as it is read, and over the whole that its parts make.
+    /// Asks for the verdict, and does what it says.
     async fn judge(
         self,
         record: &mut Record,
@@ -235,92 +235,126 @@ impl Upload<'_> {
         kept: Kept,
     ) -> Result<Response<AnswerBody>, Failure> {
         let gate = self.gate;
-        let Inspected { digests, decoded } = inspected;
-        record.inspected(digests);
-        let becomes_object = self.errand.operation.is_upload();
-        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref(), becomes_object).await?;
-        let mut object = digests;
-        let mut assembling = None;
-        if let Role::Complete(id, xml) = &role {
-            let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
-            if let Some(whole) = completing.whole {
-                gate.sinks.metrics.complete("chained");
-                record.assembled(whole);
-                finding = finding.and(gate.look_up(&whole).await);
-                object = whole;
-            }
-            assembling = Some(completing);
-        }
-        if let Finding::Listed(labels) = &finding {
+        let (finding, found) = self.find(record, inspected, role, kept).await?;
+        let redeemed = self.redeem(&finding, &found.object).await;
+        if let (Finding::Listed(labels), None) = (&finding, &redeemed) {
             self.count_hit(record, labels);
         }
-        let on_unavailable = self.on_unavailable(assembling.as_ref());
-        let redeemed = self.redeem(&finding, &object).await;
         let (flooding, permitted) = (self.is_flooding(&finding), redeemed.is_some());
-        let moment = Moment { flooding, permitted, ..gate.moment(on_unavailable) };
+        let moment = Moment { flooding, permitted, ..gate.moment(self.on_unavailable(found.assembling.as_ref())) };
         if moment.observe_all {
             record.observing_all();
         }
         match decide::verdict(finding, &self.subject(), &gate.settings.policy, moment) {
             Verdict::Forward(clear, why) => {
                 record.decided(&why);
-                let mut queued = None;
-                if let Why::Undecided(_) = why {
-                    let read = decoded.iter().flat_map(|decoded| &decoded.layers);
-                    queued = Some(self.look_up_again(record, iter::once(&object).chain(read)).await?);
-                }
-                let answer = match (role, assembling) {
-                    (role, Some(completing)) => {
-                        let answer = self.complete(record, completing, held, clear).await;
-                        kept.completed(gate, &role, &answer);
-                        answer
-                    }
-                    (Role::Part(part), None) => {
-                        let releasing = part.releasing(&digests).await;
-                        record.released();
-                        let answer = release(held, clear).await?;
-                        kept.stored(gate, stored_etag(&answer)).await;
-                        releasing.answered(stored_etag(&answer)).await;
-                        Ok(answer)
-                    }
-                    (_, None) => {
-                        record.released();
-                        Ok(release(held, clear).await?)
-                    }
-                };
-                if let (Some(queued), Ok(answer)) = (queued, &answer) {
-                    queued.answered(gate, answer).await;
-                }
-                if let (Some(redeemed), Ok(answer)) = (redeemed, &answer) {
-                    redeemed.answered(gate, answer).await;
-                }
-                answer
+                self.let_go(record, &why, found, held, clear, redeemed).await
             }
             Verdict::Reject(Why::Canary, _) => self.reject_canary(record, held).await,
             Verdict::Reject(why, reply) => {
                 record.decided(&why);
-                if let Some(refusal) = self.refused_by_origin(held).await {
-                    return Ok(refusal);
-                }
-                if assembling.is_some() {
-                    act::abort_multipart(gate, &self.parts).await;
-                }
-                self.answer(record, reply, Failure::Listed, &object, &role).await
+                self.refuse(record, reply, Failure::Listed, found, held).await
             }
             Verdict::Quarantine(why, reply) => {
                 record.decided(&why);
                 // First of all: a client that goes away now changes nothing any more.
-                self.seen(&self.subject()).keep(gate, record, &why, &object, kept.payload(gate, &role)).await;
-                if let Some(refusal) = self.refused_by_origin(held).await {
-                    return Ok(refusal);
-                }
-                if assembling.is_some() {
-                    act::abort_multipart(gate, &self.parts).await;
-                }
-                self.answer(record, reply, Failure::Quarantined, &object, &role).await
+                let (object, payload) = (found.object, found.kept.payload(gate, &found.role));
+                self.seen(&self.subject()).keep(gate, record, &why, &object, payload).await;
+                let found = Found { kept: Kept::NOTHING, ..found };
+                self.refuse(record, reply, Failure::Quarantined, found, held).await
             }
             Verdict::Defer(why) => Err(Failure::Undecidable(why)),
         }
+    }
+
+    /// Looks up the payload as it was sent, as it is read, and the whole that its parts make.
+    async fn find(
+        &self,
+        record: &mut Record,
+        inspected: Inspected,
+        role: Role,
+        kept: Kept,
+    ) -> Result<(Finding, Found), Failure> {
+        let gate = self.gate;
+        let Inspected { digests, decoded } = inspected;
+        record.inspected(digests);
+        let becomes_object = self.errand.operation.is_upload();
+        let mut finding = gate.look_up_as_read(&digests, decoded.as_ref(), becomes_object).await?;
+        let mut found = Found { digests, decoded, object: digests, assembling: None, role, kept };
+        if let Role::Complete(id, xml) = &found.role {
+            let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
+            if let Some(whole) = completing.whole {
+                gate.sinks.metrics.complete("chained");
+                record.assembled(whole);
+                finding = finding.and(gate.look_up(&whole).await);
+                found.object = whole;
+            }
+            found.assembling = Some(completing);
+        }
+        Ok((finding, found))
+    }
+
+    /// Lets the end go, and tells those who wait for the store's answer.
+    async fn let_go(
+        self,
+        record: &mut Record,
+        why: &Why,
+        found: Found,
+        held: Held,
+        clear: Clear,
+        redeemed: Option<Redeemed>,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let gate = self.gate;
+        let Found { digests, decoded, object, assembling, role, kept } = found;
+        let mut queued = None;
+        if let Why::Undecided(_) = why {
+            let read = decoded.iter().flat_map(|decoded| &decoded.layers);
+            queued = Some(self.look_up_again(record, iter::once(&object).chain(read)).await?);
+        }
+        let answer = match (role, assembling) {
+            (role, Some(completing)) => {
+                let answer = self.complete(record, completing, held, clear).await;
+                kept.completed(gate, &role, &answer);
+                answer
+            }
+            (Role::Part(part), None) => {
+                let releasing = part.releasing(&digests).await;
+                record.released();
+                let answer = release(held, clear).await?;
+                kept.stored(gate, stored_etag(&answer)).await;
+                releasing.answered(stored_etag(&answer)).await;
+                Ok(answer)
+            }
+            (_, None) => {
+                record.released();
+                Ok(release(held, clear).await?)
+            }
+        };
+        if let (Some(queued), Ok(answer)) = (queued, &answer) {
+            queued.answered(gate, answer).await;
+        }
+        if let (Some(redeemed), Ok(answer)) = (redeemed, &answer) {
+            redeemed.answered(gate, answer).await;
+        }
+        answer
+    }
+
+    /// Aborts, and answers as the policy says.
+    async fn refuse(
+        self,
+        record: &mut Record,
+        reply: Reply,
+        failure: Failure,
+        found: Found,
+        held: Held,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        if let Some(refusal) = self.refused_by_origin(held).await {
+            return Ok(refusal);
+        }
+        if found.assembling.is_some() {
+            act::abort_multipart(self.gate, &self.parts).await;
+        }
+        self.answer(record, reply, failure, &found.object, &found.role).await
     }
 
     /// Uses up the permission that came along, where it is for this very object. What nobody can decide is not released.
@@ -498,6 +532,20 @@ impl Upload<'_> {
     }
 }
 
+/// An upload whose body has ended, as far as it is known.
+struct Found {
+    /// Of the payload as it was sent.
+    digests: Digests,
+    /// Of the payload as it is read.
+    decoded: Option<Decoded>,
+    /// Of what would become the object.
+    object: Digests,
+    /// Where it is a Complete.
+    assembling: Option<Completing>,
+    role: Role,
+    kept: Kept,
+}
+
 /// What is kept of a payload until its verdict, and which part of an upload it is.
 struct Kept {
     keeping: Option<Keeping>,
@@ -505,6 +553,8 @@ struct Kept {
 }
 
 impl Kept {
+    const NOTHING: Kept = Kept { keeping: None, part: None };
+
     /// The store took a part under this ETag: it is kept on, for its whole may turn out to be listed.
     async fn stored(self, gate: &Gate, etag: Option<&str>) {
         let (Some(quarantine), Some(keeping), Some(etag)) = (&gate.quarantine, self.keeping, etag) else { return };

@@ -185,8 +185,8 @@ async fn nor_on_any_other_path() {
 
     let state = folder.path().join("state");
     let audit = std::fs::read_to_string(state.join("audit.log")).expect("there are lines");
-    let case = audit.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let case = case.filter(|line| line["matched"][0]["mark"].is_string()).last().expect("a match");
+    let mut lines = audit.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let case = lines.find(|line| line["matched"][0]["mark"].is_string()).expect("a match");
     let case = case["request"].as_str().expect("a name").to_owned();
     let place = config.to_str().expect("a text").to_owned();
     let veto = move || run(&["list", "veto", "--case", &case, "--config", &place], "");

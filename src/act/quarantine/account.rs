@@ -98,7 +98,7 @@ impl Seen<'_> {
         let headers = of_headers(&self.parts.headers);
         // The Content-Type of a form is not that of its file.
         let headers = headers.into_iter().filter(|(name, _)| self.fields.is_empty() || name != "content-type");
-        let fields = self.fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+        let fields = self.fields.iter().map(|(name, value)| (header_of(name), value.clone()));
         headers.chain(fields.filter(|(name, _)| describes(name))).collect()
     }
 }
@@ -201,6 +201,15 @@ fn versions(gate: &Gate) -> impl Fn(&str) -> Option<String> {
 pub(super) fn of_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let readable = headers.iter().filter(|(name, _)| describes(name.as_str()));
     readable.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+/// The header that says what a form's field of this name does.
+fn header_of(field: &str) -> String {
+    match field {
+        // Its tags are XML, which no header takes.
+        "acl" => "x-amz-acl".to_owned(),
+        field => field.to_owned(),
+    }
 }
 
 fn describes(name: &str) -> bool {
