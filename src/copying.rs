@@ -48,6 +48,7 @@ pub async fn copy(
             return unknown(gate, record, errand, &parts.headers, head).await;
         }
     };
+    let place = upload.clone().zip(Head::of(parts).query_value("partNumber").as_deref().and_then(part_number));
     let mut part = match upload {
         Some(id) => part(gate, id, parts, &source).await?,
         None => None,
@@ -68,7 +69,17 @@ pub async fn copy(
             record.released();
             let answer = gate.origin.send(head.bare()).await?;
             match releasing {
-                Some(releasing) => copied(answer, releasing, &digests).await,
+                Some(releasing) => {
+                    let (answer, etag) = copied(answer, releasing, &digests).await?;
+                    // Its whole may turn out to be listed.
+                    if let (Some(quarantine), Some((id, number)), Some(keeping), Some(etag)) =
+                        (&gate.quarantine, place, keeping, etag)
+                        && let Ok(sealed) = keeping.finish().await
+                    {
+                        quarantine.parts().stored(id, number, &etag, sealed);
+                    }
+                    Ok(answer)
+                }
                 None => Ok(answer),
             }
         }
@@ -183,19 +194,20 @@ fn decodings(gate: &Gate, copy: String, source: String) -> Vec<Decoding> {
     said.iter().map(|value| Decoding::new(value, &gate.settings.encodings, gate.algorithms())).collect()
 }
 
-/// The store copied a part: it is known where its ETag is the MD5 of what was read.
+/// The store copied a part: it is known where its ETag, which is given then, is the MD5 of what was read.
 async fn copied(
     answer: Response<AnswerBody>,
     releasing: Releasing,
     digests: &Digests,
-) -> Result<Response<AnswerBody>, Failure> {
+) -> Result<(Response<AnswerBody>, Option<String>), Failure> {
     let success = answer.status().is_success();
     let (head, body) = buffered(answer).await?.into_parts();
     let body = body.collect_short().await.map_err(|error: OriginError| Failure::Origin(error))?;
     let etag = Some(&body).filter(|_| success).and_then(|body| copied_etag(body));
     let same = digests.md5.map(hex::encode).is_some_and(|md5| etag.as_deref() == Some(&md5));
-    releasing.answered(etag.as_deref().filter(|_| same)).await;
-    Ok(Response::from_parts(head, AnswerBody::whole(body)))
+    let etag = etag.filter(|_| same);
+    releasing.answered(etag.as_deref()).await;
+    Ok((Response::from_parts(head, AnswerBody::whole(body)), etag))
 }
 
 /// The ETag in a CopyPartResult, without quotes.

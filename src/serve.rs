@@ -120,6 +120,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     tasks.push(tokio::spawn(checkpoints(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(recheck::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(quarantine::run(gate.clone(), stop.clone())));
+    tasks.push(tokio::spawn(quarantine::watch(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(events::run(events, stop.clone())));
     tasks.push(tokio::spawn(canary::run(gate.clone(), stop.clone())));
     tasks.push(tokio::spawn(watch(gate.clone(), stop.clone())));
@@ -306,7 +307,9 @@ async fn expire(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         if let Some(quarantine) = &gate.quarantine {
-            quarantine.parts().expire(gate.settings.multipart.spool_idle);
+            let settings = &gate.settings.multipart;
+            // As long as their upload is remembered; where room is wanted, as long as other early parts are.
+            quarantine.parts().expire(if quarantine.is_full() { settings.spool_idle } else { settings.expire });
         }
         let multipart = gate.multipart.clone();
         if let Err(error) = spawn_blocking(move || multipart.expire()).await {

@@ -253,11 +253,18 @@ impl Upload<'_> {
             Verdict::Reject(Why::Canary, _) => self.reject_canary(record, held).await,
             Verdict::Reject(why, reply) => {
                 record.decided(&why);
-                self.refuse(record, reply, Failure::Listed, found, held).await
+                self.refuse(record, reply, Failure::Listed, found, Some(held)).await
             }
             Verdict::Quarantine(why, reply) => {
                 record.decided(&why);
-                // First of all: a client that goes away now changes nothing any more.
+                let mut held = Some(held);
+                // A stranger must not fill the bucket with what is on no list.
+                if let Why::Undecided(_) = why
+                    && let Some(refusal) = self.refused_by_origin(held.take()).await
+                {
+                    return Ok(refusal);
+                }
+                // A match is kept first of all: a client that goes away now changes nothing any more.
                 let (object, payload) = (found.object, found.kept.payload(gate, &found.role));
                 self.seen(&self.subject()).keep(gate, record, &why, &object, payload).await;
                 let found = Found { kept: Kept::NOTHING, ..found };
@@ -321,8 +328,8 @@ impl Upload<'_> {
                 let releasing = part.releasing(&digests).await;
                 record.released();
                 let answer = release(held, clear).await?;
-                kept.stored(gate, stored_etag(&answer)).await;
                 releasing.answered(stored_etag(&answer)).await;
+                kept.stored(gate, stored_etag(&answer)).await;
                 Ok(answer)
             }
             (_, None) => {
@@ -346,7 +353,7 @@ impl Upload<'_> {
         reply: Reply,
         failure: Failure,
         found: Found,
-        held: Held,
+        held: Option<Held>,
     ) -> Result<Response<AnswerBody>, Failure> {
         if let Some(refusal) = self.refused_by_origin(held).await {
             return Ok(refusal);
@@ -464,10 +471,8 @@ impl Upload<'_> {
 
     /// Aborts an upload. Where the caller is only claimed, the origin is asked whether it knows them, and its refusal is
     /// theirs: a stranger must not learn from us what is listed.
-    async fn refused_by_origin(&self, held: Held) -> Option<Response<AnswerBody>> {
-        if self.caller.is_verified() {
-            return None;
-        }
+    async fn refused_by_origin(&self, held: Option<Held>) -> Option<Response<AnswerBody>> {
+        let held = held.filter(|_| !self.caller.is_verified())?;
         self.gate.refusals.spend(self.peer.ip());
         if !self.gate.asks_origin() {
             return None;

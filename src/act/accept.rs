@@ -32,7 +32,7 @@ pub async fn accepted(
     if parts.headers.keys().any(|name| name.as_str().starts_with("x-amz-server-side-encryption")) {
         return None;
     }
-    let place = own::bucket_of(parts, bucket)?;
+    let place = own::bucket_of(parts, bucket, &gate.settings.listen.base_domains)?;
     why_not(&gate.settings, &gate.origin, &place).await.is_none().then_some(())?;
     match (errand.operation, named) {
         (Operation::PutObject, None) => {

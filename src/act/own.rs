@@ -4,7 +4,7 @@ use crate::config::settings::Settings;
 use crate::forward::{AnswerBody, Origin, OriginHead, buffered};
 use crate::gate::Gate;
 use crate::s3::head::query_pairs;
-use crate::s3::target::{Target, decode, encode_path};
+use crate::s3::target::{Target, decode, encode_path, path_style_host};
 use http::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH, RANGE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -134,12 +134,10 @@ pub(super) fn knows_no_such(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 404 | 405 | 501)
 }
 
-/// The bucket of a client's request, as a place.
-pub(super) fn bucket_of(parts: &Parts, bucket: &str) -> Option<Place> {
-    let place = Place::of(parts, None)?;
-    // In path style the bucket is the first segment; a bucket that the Host names is the path `/`.
-    let path = if place.path.trim_start_matches('/').starts_with(bucket) { format!("/{bucket}") } else { "/".into() };
-    Some(Place { path, ..place })
+/// The bucket of a client's request, as a place; `None` where its Host may name a bucket or not.
+pub(super) fn bucket_of(parts: &Parts, bucket: &str, base_domains: &[String]) -> Option<Place> {
+    let host = path_style_host(&Place::of(parts, None)?.host, base_domains)?;
+    Some(Place { host, path: format!("/{}", encode_path(bucket)) })
 }
 
 async fn send(

@@ -137,7 +137,7 @@ pub async fn is_possible(gate: &Gate, complete: &Parts, bucket: &str) -> bool {
     if gate.settings.multipart.unverifiable != Unverifiable::ReadBack || customer_key {
         return false;
     }
-    let Some(bucket) = own::bucket_of(complete, bucket) else { return false };
+    let Some(bucket) = own::bucket_of(complete, bucket, &gate.settings.listen.base_domains) else { return false };
     match own::ask(&gate.settings, &gate.origin, &bucket, "object-lock=").await {
         Some((status, body)) if status.is_success() => !body.contains("Enabled"),
         // No such configuration, or a store that knows none.
@@ -305,11 +305,21 @@ async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> 
                 return Some(Found::Clean);
             }
             Some((Verdict::Reject(why, _), identity, _)) => break (identity, why),
-            Some((Verdict::Quarantine(why, _), identity, read)) => {
-                quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await;
-                break (identity, why);
+            Some((Verdict::Quarantine(why, _), identity, Some(read))) => {
+                match quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await {
+                    Ok(()) => break (identity, why),
+                    Err(error) => {
+                        tracing::error!(
+                            request = job.request,
+                            "a listed object stays until there is a case of it: {error}"
+                        );
+                    }
+                }
+                if !gate.read_backs.pause().await {
+                    return None;
+                }
             }
-            Some((Verdict::Defer(_), ..)) | None => {
+            Some((Verdict::Defer(_) | Verdict::Quarantine(..), ..)) | None => {
                 tracing::warn!(request = job.request, "an object cannot be read back yet; its key stays shut");
                 if !gate.read_backs.pause().await {
                     return None;

@@ -12,7 +12,7 @@ use crate::digest::Digests;
 use crate::forward::AnswerBody;
 use crate::gate::Gate;
 use crate::list::index::folder_of;
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -254,8 +254,12 @@ async fn look_again(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Result<
             Ok(())
         }
         Verdict::Quarantine(why @ Why::Listed(_), _) => {
-            let read = find(gate, job, identity).await;
-            quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await;
+            let read = find(gate, job, identity).await.ok_or(NotYet::NotRemoved)?;
+            let kept = quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await;
+            kept.map_err(|error| {
+                tracing::error!(request = job.request, "a listed object stays until there is a case of it: {error}");
+                NotYet::NotRemoved
+            })?;
             let gone = remove(gate, job, identity).await.ok_or(NotYet::NotRemoved)?;
             super::written_down(gate, &job.request, "Recheck", gone, &why);
             Ok(())
@@ -269,11 +273,17 @@ async fn look_again(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Result<
     }
 }
 
-/// Reads that very object; `None` where it is not there any more.
+/// Reads that very object; only what is known of it, where it is not there any more. `None` where that cannot be told.
 async fn find(gate: &Gate, job: &Job, identity: &Identity) -> Option<Read> {
     let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
+    let gone = Read { digests: job.digests[0], keeping: None, headers: HeaderMap::new() };
+    match answer.status().as_u16() {
+        200 => {}
+        404 => return Some(gone),
+        _ => return None,
+    }
     let read = read_object(gate, answer, &job.subject).await?;
-    (read.digests.sha256 == job.digests[0].sha256).then_some(read)
+    Some(if read.digests.sha256 == job.digests[0].sha256 { read } else { gone })
 }
 
 async fn look_up_all(gate: &Gate, all: &[Digests]) -> Finding {

@@ -119,8 +119,9 @@ pub(super) async fn release(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let act = async |quarantine: Arc<Quarantine>, id: String, by: String, said: Said| {
-        let (gate, all) = (admin.gate.clone(), said.all_of_entry);
+    let gate = admin.gate.clone();
+    let act = async move |quarantine: Arc<Quarantine>, id: String, by: String, said: Said| {
+        let all = said.all_of_entry;
         let releasing = spawn_blocking(move || {
             let word = Word { by: &by, reason: &said.reason, now: OffsetDateTime::now_utc() };
             match all {
@@ -131,7 +132,7 @@ pub(super) async fn release(
         });
         releasing.await.map_err(io::Error::other)?
     };
-    admin.act("CaseRelease", &headers, id, &body, act).await
+    to_its_end(async move { admin.act("CaseRelease", &headers, id, &body, act).await }).await
 }
 
 pub(super) async fn purge(
@@ -144,7 +145,7 @@ pub(super) async fn purge(
         let word = Word { by: &by, reason: &said.reason, now: OffsetDateTime::now_utc() };
         quarantine.purge(&id, word).await
     };
-    admin.act("CasePurge", &headers, id, &body, act).await
+    to_its_end(async move { admin.act("CasePurge", &headers, id, &body, act).await }).await
 }
 
 pub(super) async fn hold(
@@ -153,7 +154,8 @@ pub(super) async fn hold(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    admin.act("CaseHold", &headers, id, &body, async |q, id, by, said| hold_or_not(q, id, by, said, true).await).await
+    let act = async |q, id, by, said| hold_or_not(q, id, by, said, true).await;
+    to_its_end(async move { admin.act("CaseHold", &headers, id, &body, act).await }).await
 }
 
 pub(super) async fn unhold(
@@ -162,9 +164,15 @@ pub(super) async fn unhold(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    admin
-        .act("CaseUnhold", &headers, id, &body, async |q, id, by, said| hold_or_not(q, id, by, said, false).await)
-        .await
+    let act = async |q, id, by, said| hold_or_not(q, id, by, said, false).await;
+    to_its_end(async move { admin.act("CaseUnhold", &headers, id, &body, act).await }).await
+}
+
+/// An act that was begun ends, and is written down, also where its client has gone away.
+async fn to_its_end(
+    act: impl Future<Output = Result<Response, Problem>> + Send + 'static,
+) -> Result<Response, Problem> {
+    tokio::spawn(act).await.unwrap_or_else(|error| Err(Problem::broken(error.to_string())))
 }
 
 async fn hold_or_not(
@@ -211,8 +219,13 @@ impl Admin {
             Ok(done) => done.word(),
             Err(problem) => problem.code(),
         };
-        self.write_down(operator, what, &id, outcome);
+        let written = self.write_down(operator, what, &id, outcome);
         let done = done?;
+        if !written {
+            return Err(Problem::broken(
+                "it was done, but the audit log took no line about it; look at the disk of state.dir",
+            ));
+        }
         if matches!(done, Done::Purged) {
             self.quarantine()?.tell(&self.gate, "purged", self.read(&id).await?.manifest).await;
         }

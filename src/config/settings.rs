@@ -608,7 +608,7 @@ impl Default for Limits {
             origin_idle: Duration::from_secs(10),
             refusals_per_minute: 10_000,
             drain_timeout: Duration::from_secs(30),
-            // Longer than a lookup and a synced write take.
+            // Longer than a lookup and a synced write of a small payload take.
             refusal_grid: Duration::from_millis(100),
         }
     }

@@ -126,6 +126,18 @@ impl Origin {
         }
     }
 
+    /// Sends a request whose body the caller hands over piece by piece, and watches while it does: there is no limit on how
+    /// long the answer takes, and none for the whole.
+    pub async fn send_watched(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<AnswerBody>, OriginError> {
+        let mut connection = self.connection().await?;
+        let answer = connection.sender.send_request(request).await.map_err(|error| OriginError::from_hyper(&error))?;
+        let lease = Lease { origin: self.clone(), connection };
+        Ok(answer.map(|body| AnswerBody::new(body, Some(lease), self.limits.answer_timeout)))
+    }
+
     async fn exchange(
         self: &Arc<Self>,
         mut connection: Connection,

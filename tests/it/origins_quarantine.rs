@@ -145,6 +145,28 @@ async fn the_parts_of_a_listed_whole_are_kept() {
     }
 }
 
+/// A part that the store copied is evidence as well: the gate has read its source.
+#[tokio::test]
+async fn a_copied_part_of_a_listed_whole_is_kept() {
+    // SeaweedFS does not say what it copied.
+    for store in stores().await.into_iter().filter(|store| store.name != "seaweedfs") {
+        let room = store.room("quarantine").await;
+        let (parts, whole) = object(2);
+        let source = format!("/{room}/source");
+        let direct = store.client().put(Form::RawSigned, &source, &parts[0]).await.expect("an answer");
+        assert_eq!(direct.status, 200, "{direct:?}");
+        let (builder, identity) = keeping(&store, &room).await;
+        let gate = builder.list("sample", [whole.sha256()]).start().await;
+        let upload = Upload::create(&gate.client(), &format!("/{room}/whole")).await;
+        let etags = [upload.copy(1, &source).await, upload.put(2, &parts[1]).await];
+        assert_refused(&upload.complete(&etags).await);
+        let (_, opened) = open(&store, &room, &case_of(&gate, &mut Vec::new()).await, &identity).await;
+        assert!(opened == whole.bytes(), "{}", store.name);
+        nothing_is_left(&gate).await;
+        gate.stop().await;
+    }
+}
+
 /// A copy whose source is listed by now: what was read of it is kept.
 #[tokio::test]
 async fn the_source_of_a_listed_copy_is_kept() {

@@ -4,7 +4,7 @@ use super::case::{self as form, CallerInfo, GateInfo, Manifest, PayloadInfo, Tar
 use super::{Keeping, NotKept, Payload, Quarantine};
 use crate::act::Place;
 use crate::authenticate::Caller;
-use crate::decide::{Label, Subject, Why};
+use crate::decide::{Action, Label, Subject, Why};
 use crate::digest::Digests;
 use crate::gate::Gate;
 use crate::record::Record;
@@ -13,10 +13,12 @@ use crate::s3::target::Target;
 use http::HeaderMap;
 use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::task::spawn_blocking;
 
 /// Headers, and form fields, that describe an object. Whoever puts it where it was meant to go sends them again.
 const DESCRIBING: [&str; 11] = [
@@ -132,7 +134,7 @@ fn manifest(
         retain_until: decided + quarantine.retention(),
         reason: form::reason(why).to_owned(),
         matches: form::matches(labels, versions(gate)),
-        rule: policy.rule_for(labels, subject),
+        rule: policy.rule_for(labels, subject).filter(|rule| policy.rules[*rule].action == Action::Quarantine),
         digests: digests.into(),
         size: digests.length,
         media_type: headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone()),
@@ -155,17 +157,21 @@ pub struct Read {
 }
 
 /// Makes a case of an object that is about to be removed, once. Who sent it is in the audit line of its request.
+///
+/// # Errors
+/// The system's: there is no case, and the object must not go yet.
 pub async fn keep_found(
     gate: &Arc<Gate>,
     request: &str,
     place: &Place,
     subject: &Subject,
     why: &Why,
-    read: Option<Read>,
-) {
-    let (Some(quarantine), Some(Read { digests, keeping, headers })) = (&gate.quarantine, read) else { return };
-    if let Ok(Some(_)) = quarantine.journal().read(request) {
-        return;
+    read: Read,
+) -> io::Result<()> {
+    let Some(quarantine) = &gate.quarantine else { return Ok(()) };
+    let (Read { digests, keeping, headers }, journal, case) = (read, quarantine.clone(), request.to_owned());
+    if spawn_blocking(move || journal.journal().read(&case)).await.map_err(io::Error::other)??.is_some() {
+        return Ok(());
     }
     let target = Target::read(&place.host, &place.path, &gate.settings.listen.base_domains);
     let target =
@@ -183,9 +189,7 @@ pub async fn keep_found(
     let manifest =
         manifest(gate, quarantine, request, found, why, &digests, (target, caller, upload, of_headers(&headers)));
     let payload = keeping.map_or(Payload::Parts(Err(NotKept::NotSeen)), Payload::Streamed);
-    if let Err(error) = quarantine.keep(gate, manifest, payload).await {
-        tracing::error!(request, "a listed object is removed, but there is no case of it: {error}");
-    }
+    quarantine.keep(gate, manifest, payload).await.map(drop)
 }
 
 /// When the version of a list that is in use was read.

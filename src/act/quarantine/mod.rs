@@ -27,7 +27,7 @@ pub use manifest::{ManifestError, read as read_manifest};
 pub use parts::PartsKept;
 pub use payload::{Keeping, NotKept, Sealed};
 pub use store::{Store, StoreError};
-pub use transfer::run;
+pub use transfer::{run, watch};
 
 use crate::config::settings;
 use crate::forward::{OriginError, RootsError};
@@ -121,13 +121,21 @@ impl Quarantine {
         let spool = Arc::new(Spool::open(&dir.join("spool"), recipients, settings.spool)?);
         let reserve = Arc::new(Reserve::open(&dir.join("reserve"), settings.reserve)?);
         let journal = Journal::open(&dir.join("cases"), state_dir, reserve.clone())?;
-        let mut files = Vec::new();
+        let (mut files, mut damaged) = (Vec::new(), false);
         for id in journal.kept() {
-            if let Some(Case { state: State::Kept { pieces }, .. }) = journal.read(&id)? {
-                files.extend(pieces.into_iter().map(|piece| piece.file));
+            match journal.read(&id) {
+                Ok(Some(Case { state: State::Kept { pieces }, .. })) => {
+                    files.extend(pieces.into_iter().map(|piece| piece.file));
+                }
+                Ok(_) => {}
+                // One of the files here may be its payload.
+                Err(error) => {
+                    tracing::error!("{error}; the others go on, and nothing is removed from the spool");
+                    damaged = true;
+                }
             }
         }
-        spool.take_over(&files)?;
+        spool.take_over(&files, !damaged)?;
         let store = Store::new(settings, limits, metrics)?;
         Ok(Quarantine {
             settings: settings.clone(),
@@ -196,6 +204,11 @@ impl Quarantine {
         (self.spool.used(), self.journal.backlog())
     }
 
+    /// Whether the spool has hardly any room.
+    pub fn is_full(&self) -> bool {
+        self.spool.is_full()
+    }
+
     /// Whether room that is set aside for cases had to be given up: uploads are refused then, so that what is left of it
     /// goes to cases alone.
     pub fn is_tight(&self) -> bool {
@@ -242,22 +255,29 @@ impl Quarantine {
                 Vec::new()
             }
         };
-        let case = Case { manifest, state: State::Kept { pieces: local }, legal_hold: false, acts: Vec::new() };
+        let mut case = Case { manifest, state: State::Kept { pieces: local }, legal_hold: false, acts: Vec::new() };
         // Before the case is there: its transfer may begin at once.
         files.iter().for_each(spool::SpoolFile::keep);
         let writing = self.clone();
-        let (written, case) =
-            spawn_blocking(move || (writing.write(&files, &case), case)).await.map_err(io::Error::other)?;
-        written?;
+        let write = move || writing.write(&files, &mut case).map(|()| case.manifest);
+        let manifest = spawn_blocking(write).await.map_err(io::Error::other)??;
+        let payload_kept = manifest.payload.payload_not_kept.is_none();
         self.new_case.notify_one();
-        self.tell(gate, "kept", case.manifest).await;
-        Ok(pieces.is_ok())
+        self.tell(gate, "kept", manifest).await;
+        Ok(payload_kept)
     }
 
-    /// Syncs the payload's files and writes the case. It blocks.
-    fn write(&self, files: &[spool::SpoolFile], case: &Case) -> io::Result<()> {
+    /// Syncs the payload's files and writes the case; one whose payload cannot be synced is a case without. It blocks.
+    fn write(&self, files: &[spool::SpoolFile], case: &mut Case) -> io::Result<()> {
         let synced = files.iter().try_for_each(|file| self.spool.sync(file.name()));
-        let written = synced.and_then(|()| self.journal.write(case));
+        if let Err(error) = synced {
+            tracing::error!(case = case.manifest.case, "state.dir: a payload cannot be kept: {error}");
+            case.manifest.payload = case::not_kept(NotKept::Disk);
+            case.state = State::Kept { pieces: Vec::new() };
+            files.iter().for_each(|file| self.spool.remove(file.name()));
+            return self.journal.write(case);
+        }
+        let written = self.journal.write(case);
         if written.is_err() {
             files.iter().for_each(|file| self.spool.remove(file.name()));
         }
@@ -312,7 +332,7 @@ impl Quarantine {
                 if is_raised { gate.sinks.alarms.raise(alarm, detail) } else { gate.sinks.alarms.clear(alarm) }
             };
             set(Alarm::QuarantineAway, quarantine.bucket_is_away(), "cases wait: the quarantine bucket takes none");
-            set(Alarm::QuarantineFull, quarantine.spool.is_full(), "payloads are not kept: quarantine.spool is full");
+            set(Alarm::QuarantineFull, quarantine.is_full(), "payloads are not kept: quarantine.spool is full");
             set(
                 Alarm::JournalFull,
                 quarantine.is_tight(),

@@ -8,7 +8,6 @@ use super::spool::{Spool, SpoolFile, SpoolWriter};
 use crate::forward::WINDOW;
 use age::Encryptor;
 use age::stream::StreamWriter;
-use bytes::Bytes;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +25,7 @@ pub enum NotKept {
     /// The disk failed.
     #[error("the payload could not be written")]
     Disk,
-    /// Its bytes did not come past this process: a part of before, or a copy that was not read.
+    /// Its bytes did not come past this process, or not all of them.
     #[error("the payload did not come past")]
     NotSeen,
 }
@@ -46,8 +45,8 @@ impl NotKept {
 pub struct Keeping {
     spool: Arc<Spool>,
     state: State,
-    batch: Vec<Bytes>,
-    batched: usize,
+    /// Copied, for a piece may be a few bytes of a large buffer.
+    batch: Vec<u8>,
     length: u64,
 }
 
@@ -71,20 +70,19 @@ pub struct Sealed {
 impl Keeping {
     /// Of a payload that begins.
     pub(super) fn new(spool: Arc<Spool>) -> Keeping {
-        Keeping { spool, state: State::Window, batch: Vec::new(), batched: 0, length: 0 }
+        Keeping { spool, state: State::Window, batch: Vec::new(), length: 0 }
     }
 
     /// Takes the next piece of it. A payload that cannot be kept goes on all the same.
-    pub async fn see(&mut self, payload: &Bytes) {
+    pub async fn see(&mut self, payload: &[u8]) {
         self.length += payload.len() as u64;
         let bound = match self.state {
             State::Lost(_) => return,
             State::Window => WINDOW,
             State::Disk(_) => BATCH,
         };
-        self.batch.push(payload.clone());
-        self.batched += payload.len();
-        if self.batched > bound {
+        self.batch.extend_from_slice(payload);
+        if self.batch.len() > bound {
             self.write().await;
         }
     }
@@ -92,7 +90,7 @@ impl Keeping {
     /// The sealed payload, written but not synced.
     pub async fn finish(mut self) -> Result<Sealed, NotKept> {
         self.write().await;
-        let sealing = match self.state {
+        let sealing = match mem::replace(&mut self.state, State::Lost(NotKept::NotSeen)) {
             State::Disk(writing) => joined(writing).await?,
             State::Lost(why) => return Err(why),
             State::Window => return Err(NotKept::NotSeen),
@@ -104,7 +102,6 @@ impl Keeping {
     /// Hands the batch to a thread that may block, once that has done with the one before.
     async fn write(&mut self) {
         let batch = mem::take(&mut self.batch);
-        self.batched = 0;
         let sealing = match mem::replace(&mut self.state, State::Window) {
             State::Window => {
                 let spool = self.spool.clone();
@@ -117,6 +114,18 @@ impl Keeping {
             Ok(sealing) => State::Disk(spawn_blocking(move || sealing.write(&batch))),
             Err(why) => State::Lost(why),
         };
+    }
+}
+
+impl Drop for Keeping {
+    /// A payload that nobody wants: its file is removed where that holds nobody up.
+    fn drop(&mut self) {
+        if let State::Disk(writing) = mem::replace(&mut self.state, State::Lost(NotKept::NotSeen)) {
+            tokio::spawn(async move {
+                let sealing = writing.await;
+                spawn_blocking(move || drop(sealing));
+            });
+        }
     }
 }
 
@@ -149,10 +158,8 @@ impl Sealing {
         Ok(Sealing { writer, header, file })
     }
 
-    fn write(mut self, batch: &[Bytes]) -> Result<Sealing, NotKept> {
-        for bytes in batch {
-            self.writer.write_all(bytes)?;
-        }
+    fn write(mut self, batch: &[u8]) -> Result<Sealing, NotKept> {
+        self.writer.write_all(batch)?;
         Ok(self)
     }
 
@@ -218,7 +225,7 @@ mod tests {
             let payload: Vec<u8> = (0..length).map(|n| (n * 7 % 251) as u8).collect();
             let mut keeping = Keeping::new(spool.clone());
             for piece in payload.chunks(8_191) {
-                keeping.see(&Bytes::copy_from_slice(piece)).await;
+                keeping.see(piece).await;
             }
             let on_disk = std::fs::read_dir(dir.path()).unwrap().count();
             assert_eq!(on_disk, usize::from(length > WINDOW), "{length}: short ones stay in memory");
@@ -239,7 +246,7 @@ mod tests {
         let spool = Spool::open(dir.path(), vec![Identity::generate().to_public()], 1 << 20).unwrap();
         let mut keeping = Keeping::new(Arc::new(spool));
         for _ in 0..40 {
-            keeping.see(&Bytes::from(vec![7; 64 << 10])).await;
+            keeping.see(&[7; 64 << 10]).await;
         }
         let spool = keeping.spool.clone();
         assert!(matches!(keeping.finish().await, Err(NotKept::NoRoom)));

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is given up at once.
@@ -15,6 +16,8 @@ pub struct Reserve {
     path: PathBuf,
     bytes: u64,
     left: Mutex<u64>,
+    /// Asked at every upload, which must not wait for a disk.
+    whole: AtomicBool,
 }
 
 impl Reserve {
@@ -24,14 +27,15 @@ impl Reserve {
     /// The system's; a full disk is none.
     pub(super) fn open(path: &Path, bytes: u64) -> io::Result<Reserve> {
         let left = fs::metadata(path).map_or(0, |meta| meta.len()).min(bytes);
-        let reserve = Reserve { path: path.to_owned(), bytes, left: Mutex::new(left) };
+        let whole = AtomicBool::new(left == bytes);
+        let reserve = Reserve { path: path.to_owned(), bytes, left: Mutex::new(left), whole };
         reserve.refill()?;
         Ok(reserve)
     }
 
     /// Of no room at all, for who writes nothing.
     pub(super) fn none() -> Reserve {
-        Reserve { path: PathBuf::new(), bytes: 0, left: Mutex::new(0) }
+        Reserve { path: PathBuf::new(), bytes: 0, left: Mutex::new(0), whole: AtomicBool::new(true) }
     }
 
     /// Does what needs room; where the disk is full, gives up a part of the reserve and does it again.
@@ -41,7 +45,7 @@ impl Reserve {
     pub fn with_room<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match work() {
-                Err(error) if error.kind() == ErrorKind::StorageFull && self.give_up()? => {}
+                Err(error) if is_full(&error) && self.give_up()? => {}
                 done => return done,
             }
         }
@@ -49,7 +53,7 @@ impl Reserve {
 
     /// Whether nothing of it was given up.
     pub fn is_whole(&self) -> bool {
-        *self.lock() == self.bytes
+        self.whole.load(Ordering::Acquire)
     }
 
     /// Fills it up again. True where it is whole after that.
@@ -67,8 +71,11 @@ impl Reserve {
         let filled = fill(&mut file, self.bytes - *left).and_then(|()| file.sync_all());
         *left = file.metadata()?.len().min(self.bytes);
         match filled {
-            Err(error) if error.kind() == ErrorKind::StorageFull => Ok(false),
-            filled => filled.map(|()| *left == self.bytes),
+            Err(error) if is_full(&error) => Ok(false),
+            filled => {
+                self.whole.store(*left == self.bytes, Ordering::Release);
+                filled.map(|()| *left == self.bytes)
+            }
         }
     }
 
@@ -82,6 +89,7 @@ impl Reserve {
         if *left == 0 {
             return Ok(false);
         }
+        self.whole.store(false, Ordering::Release);
         *left = left.saturating_sub(STEP);
         OpenOptions::new().write(true).open(&self.path)?.set_len(*left)?;
         Ok(true)
@@ -90,6 +98,11 @@ impl Reserve {
     fn lock(&self) -> MutexGuard<'_, u64> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The disk, or what its owner may use of it.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// With random bytes: a file system that packs would set nothing aside for others.

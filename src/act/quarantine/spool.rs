@@ -63,11 +63,12 @@ impl Spool {
         Ok((SpoolFile(spooled.clone()), SpoolWriter { file, spooled }))
     }
 
-    /// Takes over the files that cases have from an earlier run, and removes all others: nobody has a header for them.
+    /// Takes over the files that cases have from an earlier run, and removes all others, unless one of them may be a
+    /// case's: nobody has a header for them.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn take_over(&self, names: &[String]) -> io::Result<()> {
+    pub(super) fn take_over(&self, names: &[String], others_go: bool) -> io::Result<()> {
         let mut kept = self.kept();
         for name in names {
             // One that is gone is told of where it is missed.
@@ -77,7 +78,7 @@ impl Spool {
         }
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            if entry.file_name().to_str().is_none_or(|name| !kept.contains_key(name)) {
+            if others_go && entry.file_name().to_str().is_none_or(|name| !kept.contains_key(name)) {
                 fs::remove_file(entry.path())?;
             }
         }

@@ -20,10 +20,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 /// SHA-256 of no bytes: the payload hash of a request without a body.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -63,6 +65,8 @@ impl StoreError {
 pub struct Store {
     origin: Arc<Origin>,
     settings: settings::Quarantine,
+    /// How long it may take no byte of an object, or give no answer.
+    stall_max: Duration,
 }
 
 /// What an object is made of.
@@ -90,7 +94,8 @@ impl Store {
         limits: &settings::Limits,
         metrics: Metrics,
     ) -> Result<Store, RootsError> {
-        Ok(Store { origin: Origin::new(&settings.store, limits, metrics)?, settings: settings.clone() })
+        let origin = Origin::new(&settings.store, limits, metrics)?;
+        Ok(Store { origin, settings: settings.clone(), stall_max: limits.origin_timeout })
     }
 
     /// The key of an object of a case.
@@ -128,16 +133,26 @@ impl Store {
             headers.insert("x-amz-object-lock-retain-until-date", header(&until));
         }
         let (pieces, body) = mpsc::channel(2);
-        let sending = tokio::spawn(content.send(pieces));
-        let answer = self.send(request.map(|_| RequestBody::Held(body)), &sums.sha256).await;
-        if !answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
-            // What was not sent yet ends in an error, and the connection with it.
-            sending.abort();
-            return expect_success(answer?).await.map(drop);
+        let answer = self.sign(request.map(|_| RequestBody::Held(body)), &sums.sha256);
+        let answer = self.origin.send_watched(answer);
+        tokio::pin!(answer);
+        let sending = content.send(pieces, self.stall_max);
+        tokio::pin!(sending);
+        let sent = tokio::select! {
+            biased;
+            sent = &mut sending => sent?,
+            // It has not taken everything, and does not want to.
+            early = &mut answer => {
+                expect_success(early?).await?;
+                return Err(StoreError::Away(OriginError::Broken("it answered before it had the whole object".into())));
+            }
+        };
+        let answer = timeout(self.stall_max, answer).await.map_err(|_| OriginError::Stalled)??;
+        buffered(expect_success(answer).await?).await?;
+        if sent == sums.length {
+            return Ok(());
         }
-        sending.await.map_err(io::Error::other)??;
-        buffered(answer?).await?;
-        Ok(())
+        Err(StoreError::Away(OriginError::Broken("it did not take the whole object".into())))
     }
 
     async fn has(&self, key: &str, sums: &Sums) -> Result<bool, StoreError> {
@@ -224,10 +239,11 @@ impl Store {
     async fn versions(&self, key: &str) -> Result<Vec<String>, StoreError> {
         let query = format!("prefix={}&versions=", encode(key));
         let answer = self.send(self.request(Method::GET, "", &query, RequestBody::Empty), EMPTY_SHA256).await?;
-        if !answer.status().is_success() {
+        if matches!(answer.status().as_u16(), 400 | 404 | 405 | 501) {
+            // A store that keeps none, or says nothing of them.
             return Ok(Vec::new());
         }
-        let body = buffered(answer).await?.into_body().collect_short().await?;
+        let body = buffered(expect_success(answer).await?).await?.into_body().collect_short().await?;
         Ok(versions_in(&String::from_utf8_lossy(&body), key))
     }
 
@@ -274,10 +290,14 @@ impl Store {
     }
 
     async fn send(&self, request: Request<RequestBody>, sha256: &str) -> Result<Response<AnswerBody>, OriginError> {
+        self.origin.send(self.sign(request, sha256)).await
+    }
+
+    fn sign(&self, request: Request<RequestBody>, sha256: &str) -> Request<RequestBody> {
         let (mut parts, body) = request.into_parts();
         let region = self.settings.store.region.as_deref().unwrap_or("us-east-1");
         authenticate::sign(&mut parts, sha256, &self.settings.credentials, region, OffsetDateTime::now_utc());
-        self.origin.send(Request::from_parts(parts, body)).await
+        Request::from_parts(parts, body)
     }
 }
 
@@ -303,29 +323,36 @@ impl Content {
         Ok(Sums { length, sha256: hex::encode(sha256.finalize()), md5: BASE64.encode(md5.finalize()) })
     }
 
-    /// Hands all of it over. Dropped, or failed, before its end, the request is aborted.
-    async fn send(self: Arc<Self>, pieces: mpsc::Sender<Piece>) -> io::Result<()> {
-        let head = Bytes::copy_from_slice(&self.head);
-        // A channel that nobody listens to any more is no error: the answer says why.
-        if pieces.send(Piece::Wire(head)).await.is_err() {
-            return Ok(());
-        }
+    /// Hands all of it over, and says how much was taken. Dropped, or failed, before its end, the request is aborted.
+    ///
+    /// # Errors
+    /// It cannot be read; the store takes nothing for so long.
+    async fn send(self: Arc<Self>, pieces: mpsc::Sender<Piece>, stall_max: Duration) -> Result<u64, StoreError> {
+        let mut taken = 0;
+        let mut next = Bytes::copy_from_slice(&self.head);
+        let mut file = None;
         if let Some(path) = self.file.clone() {
-            let mut file = spawn_blocking(move || File::open(path)).await.map_err(io::Error::other)??;
-            loop {
-                let read = spawn_blocking(move || next_of(file)).await.map_err(io::Error::other)?;
-                let (bytes, rest) = read?;
-                if bytes.is_empty() {
-                    break;
-                }
-                if pieces.send(Piece::Wire(bytes)).await.is_err() {
-                    return Ok(());
-                }
-                file = rest;
-            }
+            file = Some(spawn_blocking(move || File::open(path)).await.map_err(io::Error::other)??);
         }
+        loop {
+            let length = next.len() as u64;
+            match timeout(stall_max, pieces.send(Piece::Wire(next))).await {
+                Ok(Ok(())) => taken += length,
+                // Nobody listens any more: the answer says why.
+                Ok(Err(_)) => return Ok(taken),
+                Err(_) => return Err(OriginError::Stalled.into()),
+            }
+            let Some(open) = file.take() else { break };
+            let read = spawn_blocking(move || next_of(open)).await.map_err(io::Error::other)?;
+            let (bytes, rest) = read?;
+            if bytes.is_empty() {
+                break;
+            }
+            (next, file) = (bytes, Some(rest));
+        }
+        // One that has counted the bytes needs no word that they were the last.
         pieces.send(Piece::End).await.ok();
-        Ok(())
+        Ok(taken)
     }
 }
 

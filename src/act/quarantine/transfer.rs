@@ -3,7 +3,7 @@
 //! One case is one set of objects under its id, however often it was begun: each object is looked at before it is sent, and
 //! the manifest, which says that the case is complete, comes last.
 
-use super::case::{self, Case, State};
+use super::case::{Case, LocalPiece, State};
 use super::manifest;
 use super::payload::NotKept;
 use super::store::{Content, StoreError};
@@ -54,6 +54,17 @@ pub async fn run(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
                 (pause * 2).min(EVERY_MAX)
             }
         };
+    }
+}
+
+/// Looks after the quarantine, however long a transfer takes, until the gate ends.
+pub async fn watch(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    let Some(quarantine) = gate.quarantine.clone() else { return };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
         quarantine.look_after(&gate).await;
     }
 }
@@ -73,13 +84,15 @@ async fn round(gate: &Arc<Gate>, quarantine: &Arc<Quarantine>) -> Result<(), Sto
         }
         match under_way.join_next().await {
             None => break,
-            Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(error))) if !matches!(failed, Err(StoreError::Away(_))) => failed = Err(error),
+            Some(Ok(Ok(()))) => quarantine.is_away(None),
+            Some(Ok(Err(error))) if !matches!(failed, Err(StoreError::Away(_))) => {
+                quarantine.is_away(Some(&error));
+                failed = Err(error);
+            }
             Some(Ok(Err(_))) => {}
             Some(Err(error)) => failed = Err(StoreError::Local(io::Error::other(error))),
         }
     }
-    quarantine.is_away(failed.as_ref().err());
     failed
 }
 
@@ -89,11 +102,27 @@ async fn transfer(gate: &Arc<Gate>, quarantine: &Arc<Quarantine>, id: &str) -> R
     let read_id = id.to_owned();
     let case = spawn_blocking(move || reading.journal.read(&read_id)).await.map_err(io::Error::other)??;
     let Some(Case { mut manifest, state: State::Kept { mut pieces }, .. }) = case else { return Ok(()) };
-    if pieces.iter().any(|piece| !quarantine.spool.path_of(&piece.file).exists()) {
-        let detail = format!("the payload of case {id} is gone from the state folder");
+    let there = |piece: &LocalPiece| quarantine.spool.path_of(&piece.file).try_exists();
+    let there = pieces.iter().map(there).collect::<io::Result<Vec<bool>>>()?;
+    if there.contains(&false) {
+        let detail = format!("a part of the payload of case {id} is gone from the state folder");
         gate.sinks.alarms.raise(Alarm::CaseLost, &detail);
-        manifest.payload = case::not_kept(NotKept::Disk);
-        pieces.clear();
+        let kept = |at: &mut usize| {
+            *at += 1;
+            there[*at - 1]
+        };
+        let (mut local, mut named) = (0, 0);
+        pieces.retain(|_| kept(&mut local));
+        manifest.payload.pieces.retain(|_| kept(&mut named));
+        manifest.payload.payload_not_kept = Some(NotKept::Disk.word().to_owned());
+        let (changing, changed, case) = (quarantine.clone(), manifest.payload.clone(), id.to_owned());
+        let change = move || {
+            changing.journal.change(&case, |case| {
+                case.manifest.payload = changed;
+                Ok::<_, ()>(())
+            })
+        };
+        spawn_blocking(change).await.map_err(io::Error::other)??;
     }
     for (local, piece) in pieces.iter().zip(&manifest.payload.pieces) {
         let head = BASE64.decode(&local.header).map_err(io::Error::other)?;

@@ -197,7 +197,7 @@ pub fn archive(input: &[u8]) {
     let Some((choice, payload)) = input.split_first() else { return };
     let read = |size: usize| {
         let bounds = Encodings::default();
-        let mut decoding = Decoding::new(std::iter::empty(), &bounds, Algorithms::NONE).unpacking();
+        let mut decoding = Decoding::new("", &bounds, Algorithms::NONE).unpacking();
         payload.chunks(size).for_each(|piece| decoding.update(piece));
         let decoded = decoding.finish().expect("an archive is looked for");
         // Where a stream is broken, how much of it was given out before depends on the pieces.
