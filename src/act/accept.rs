@@ -60,8 +60,11 @@ pub async fn why_not(settings: &Settings, origin: &Arc<Origin>, bucket: &Place) 
         _ => return Some("the origin does not say whether it keeps versions"),
     }
     match own::ask(settings, origin, bucket, "encryption=").await {
-        Some((status, _)) if own::knows_no_such(status) => None,
-        Some((status, _)) if status.is_success() => Some("it is encrypted"),
+        Some((status, body)) if status.is_success() && body.contains("<ServerSideEncryption") => {
+            Some("it is encrypted")
+        }
+        // An older store lists the bucket instead.
+        Some((status, _)) if status.is_success() || own::knows_no_such(status) => None,
         _ => Some("the origin does not say whether it is encrypted"),
     }
 }

@@ -139,6 +139,10 @@ async fn other_doors_are_answered_by_the_store() {
             ("POST", "select&select-type=2", &[], b"<SelectObjectContentRequest/>"),
             ("GET", "torrent", &[], b""),
         ] {
+            if store.name == "rgw" && query.starts_with("select") {
+                // Ceph RGW 16 begins its answer without a status line, also directly.
+                continue;
+            }
             let mut answers = Vec::new();
             for client in [store.client(), gate.client()] {
                 let answer = client.request(method, &format!("/{room}/k?{query}"), headers, body).await;

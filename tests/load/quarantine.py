@@ -42,9 +42,15 @@ ORIGINS = Path(__file__).parent.parent / "origins"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that no outgoing connection of this machine is given: what listens there has to come back to it."""
+    while True:
+        port = random.randrange(18_000, 30_000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def client(endpoint, store, **more):
