@@ -132,21 +132,20 @@ fn export(state_dir: &Path, days: Days, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Of what happened one after the other, the last stands in columns of its own.
+/// What was done about it as a hit stands in columns of its own; what came before and later is in its history.
 fn row(hit: &Hit) -> [String; 9] {
     let joined = |part: fn(&(String, String)) -> &String| -> String {
         hit.matched.iter().map(|label| part(label).as_str()).collect::<Vec<_>>().join("; ")
     };
-    let (acted, act) = hit.acts.last().cloned().unwrap_or_default();
     let history: Vec<String> = hit.acts.iter().map(|(time, act)| format!("{time} {act}")).collect();
-    let Hit { case, operation, received, decided, .. } = hit;
+    let Hit { case, operation, received, decided, acted: (acted, act), .. } = hit;
     [
         case.clone(),
         operation.clone(),
         received.clone(),
         decided.clone(),
-        acted,
-        act,
+        acted.clone(),
+        act.clone(),
         joined(|(list, _)| list),
         joined(|(_, category)| category),
         history.join("; "),

@@ -182,5 +182,6 @@ async fn changes_of_lists_and_configuration_are_on_record() {
     assert_eq!(code, 0, "{out}");
     let (_, out) = audit(Path::new(&config), &["export"]);
     assert!(out.contains("rejected; ") && out.contains(" ListVeto"), "{out}");
+    assert!(out.contains(",rejected,sample,house:test,"), "the veto came later, and is no act on the hit: {out}");
     gate.stop().await;
 }

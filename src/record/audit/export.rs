@@ -22,6 +22,9 @@ const HITS_MAX: u64 = 100_000;
 /// Acts that are told of one hit.
 const ACTS_MAX: usize = 32;
 
+/// What comes of an operator's act or look that was not refused. Anything else is the word for why it was.
+const DONE: [&str; 6] = ["approved", "permitted", "purged", "held", "unheld", "shown"];
+
 /// Which hits are wanted, by the day on which they were received; in UTC, both inclusive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Days {
@@ -44,7 +47,9 @@ pub struct Hit {
     pub decided: String,
     /// The lists that have it, with their categories.
     pub matched: Vec<(String, String)>,
-    /// What was done, and when.
+    /// What was done first about it as a hit, and when: it was rejected, quarantined, let through, or removed.
+    pub acted: (String, String),
+    /// All that was done, before and after that, and when.
     pub acts: Vec<(String, String)>,
 }
 
@@ -56,7 +61,7 @@ impl Hit {
         let acts: Vec<Value> = self.acts.iter().map(|(time, act)| json!({ "time": time, "act": act })).collect();
         json!({
             "case": self.case, "operation": self.operation, "received": self.received, "decided": self.decided,
-            "matched": matched, "acts": acts,
+            "acted": self.acted.0, "act": self.acted.1, "matched": matched, "acts": acts,
         })
     }
 }
@@ -158,13 +163,19 @@ fn may_be_hit(members: &Map<String, Value>, days: Days) -> bool {
 
 impl Joined {
     fn add(&mut self, members: &Map<String, Value>) {
+        if is_refused_act(members) {
+            return;
+        }
         let (hit, time) = (&mut self.hit, text(members, "time"));
         let operation = text(members, "operation");
+        let act = act(members, operation);
         id(members).clone_into(&mut hit.case);
         if is_hit(members) {
             self.is_hit = true;
             if hit.decided.is_empty() {
+                // The line that first names what it hit is the one that says what was done about that.
                 time.clone_into(&mut hit.decided);
+                hit.acted = (time.to_owned(), act.clone());
             }
             for label in members.get("matched").and_then(Value::as_array).into_iter().flatten() {
                 let word = |name: &str| label[name].as_str().unwrap_or_default().to_owned();
@@ -182,7 +193,6 @@ impl Joined {
         if hit.received.is_empty() {
             time.clone_into(&mut hit.received);
         }
-        let act = act(members, operation);
         if hit.acts.len() < ACTS_MAX {
             hit.acts.push((time.to_owned(), act));
         }
@@ -194,6 +204,11 @@ impl Joined {
             days.from.is_none_or(|from| received >= Some(from)) && days.to.is_none_or(|to| received <= Some(to));
         self.is_hit && in_time
     }
+}
+
+/// Whether an operator was refused what they asked for: then nothing was done about the hit. The log has it all the same.
+fn is_refused_act(members: &Map<String, Value>) -> bool {
+    members.contains_key("operator") && !DONE.contains(&text(members, "outcome"))
 }
 
 /// What a line says was done.
@@ -240,6 +255,12 @@ mod tests {
             }
             line(day, request, all)
         };
+        let officer = |day: &str, operation: &str, outcome: &str| {
+            let time = format!("2026-02-{day}T00:00:00Z");
+            let line =
+                json!({ "time": time, "operation": operation, "case": "R6", "operator": "o", "outcome": outcome });
+            format!("{line}\n")
+        };
         let aside = [
             put(1, "R1", "rejected", json!({ "matched": matched })),
             put(1, "R2", "forwarded", json!({})),
@@ -247,13 +268,19 @@ mod tests {
             put(2, "R4", "forwarded", json!({ "undecided": true, "released": true })),
             line(3, "R5", json!({ "operation": "Flood", "outcome": "alarm" })),
             put(3, "R5", "forwarded", json!({ "matched": matched, "released": true })),
-            put(3, "R6", "rejected", json!({ "matched": matched, "case": "R6" })),
+            line(3, "R6", json!({ "operation": "Case", "outcome": "kept", "case": "R6" })),
+            put(3, "R6", "quarantined", json!({ "matched": matched, "case": "R6" })),
         ];
         let current = [
             line(4, "R3", json!({ "operation": "Recheck", "outcome": "removed", "matched": matched })),
             line(4, "R4", json!({ "operation": "Recheck", "outcome": "clean", "matched": [] })),
             "{\"time\":\"2026-01-05T00:00:00Z\",\"operation\":\"ListVeto\",\"case\":\"R5\"}\n".to_owned(),
-            "{\"time\":\"2026-02-01T00:00:00Z\",\"operation\":\"Purged\",\"case\":\"R6\"}\n".to_owned(),
+            officer("03", "CasePurge", "conflict"),
+            officer("04", "CaseShow", "shown"),
+            officer("05", "CaseRelease", "not_an_officer"),
+            officer("06", "CasePurge", "approved"),
+            officer("07", "CasePurge", "purged"),
+            officer("08", "CaseHold", "conflict"),
             "no JSON \"request\":\n".to_owned(),
         ];
         fs::write(dir.join("audit-1.log"), aside.concat()).unwrap();
@@ -262,7 +289,9 @@ mod tests {
 
     fn shown(hit: &Hit) -> String {
         let acts: Vec<String> = hit.acts.iter().map(|(time, act)| format!("{} {act}", &time[5..10])).collect();
-        format!("{} {} {} {}", hit.case, &hit.received[5..19], &hit.decided[5..19], acts.join("; "))
+        let (acted, act) = &hit.acted;
+        let times = [&hit.received[5..19], &hit.decided[5..19]].join(" ");
+        format!("{} {times} {} {act} | {}", hit.case, &acted[5..10], acts.join("; "))
     }
 
     /// However few hits find room at once.
@@ -271,10 +300,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         log(dir.path());
         let expected = [
-            "R1 01-01T12:00:00 01-01T12:00:10 01-01 rejected",
-            "R3 01-02T12:00:00 01-04T12:00:10 01-02 let through, forwarded; 01-04 Recheck removed",
-            "R5 01-03T12:00:00 01-03T12:00:10 01-03 Flood alarm; 01-03 let through, forwarded; 01-05 ListVeto",
-            "R6 01-03T12:00:00 01-03T12:00:10 01-03 rejected; 02-01 Purged",
+            "R1 01-01T12:00:00 01-01T12:00:10 01-01 rejected | 01-01 rejected",
+            "R3 01-02T12:00:00 01-04T12:00:10 01-04 Recheck removed | 01-02 let through, forwarded; 01-04 Recheck removed",
+            "R5 01-03T12:00:00 01-03T12:00:10 01-03 let through, forwarded \
+             | 01-03 Flood alarm; 01-03 let through, forwarded; 01-05 ListVeto",
+            "R6 01-03T12:00:00 01-03T12:00:10 01-03 quarantined \
+             | 01-03 Case kept; 01-03 quarantined; 02-04 CaseShow shown; 02-06 CasePurge approved; 02-07 CasePurge purged",
         ];
         for hits_max in [1, 2, 3, 100] {
             let mut found = Vec::new();
@@ -288,6 +319,15 @@ mod tests {
                 found.sort();
             }
             assert_eq!(found, expected, "{hits_max}");
+        }
+    }
+
+    /// A word that is missing there would make a done act one that was refused.
+    #[test]
+    fn what_officers_can_do_is_known_here() {
+        use crate::act::quarantine::acts::Done;
+        for done in [Done::Approved, Done::Permitted(Vec::new()), Done::Purged, Done::Held, Done::Unheld] {
+            assert!(DONE.contains(&done.word()), "{done:?}");
         }
     }
 
