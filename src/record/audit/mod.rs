@@ -98,8 +98,6 @@ struct Appender {
     link: Link,
     /// Lines since the last checkpoint.
     unsigned: u64,
-    /// Files that were put aside since.
-    aside: Vec<Arc<File>>,
     /// What the last start of the gate said of itself.
     run: Option<Map<String, Value>>,
 }
@@ -198,32 +196,43 @@ impl Audit {
     }
 
     /// Signs the end of the chain, in the log and in `audit.head`; begins a new file where the log is too long. When this
-    /// returns, everything that the checkpoint speaks of is on the disk. It blocks, and no line waits for the disk meanwhile.
+    /// returns, everything that the checkpoint speaks of is on the disk. It blocks; a line waits for the disk only while a
+    /// file is put aside, and then for the few lines before it.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; [`Audit::is_broken`] says whether the log took the checkpoint, as for any line. Where uploads are
+    /// refused because it is broken, and nobody sends one, nothing else would find out that it is not any more.
     pub fn checkpoint(&self) -> io::Result<Checkpoint> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = self.lock();
-        let rotated = if file.len >= self.rotate { self.put_aside(&mut file) } else { Ok(()) };
-        let head = file.sign(&self.signing)?;
-        let (current, aside) = (file.file.clone(), file.aside.clone());
-        drop(file);
-        for written in aside.iter().chain([&current]) {
-            written.sync_data()?;
+        let mut rotated = Ok(());
+        if file.len >= self.rotate {
+            // The most of it goes to the disk while lines can still be written.
+            let current = file.file.clone();
+            drop(file);
+            let synced = current.sync_data();
+            file = self.lock();
+            rotated = synced.and_then(|()| self.put_aside(&mut file));
         }
+        let signed = file.sign(&self.signing);
+        self.broken.store(signed.is_err(), Ordering::Release);
+        let current = file.file.clone();
+        drop(file);
+        let head = signed?;
+        current.sync_data()?;
         head.write(&self.dir)?;
-        self.lock().aside.retain(|file| !aside.iter().any(|synced| Arc::ptr_eq(file, synced)));
         rotated.map(|()| head.checkpoint)
     }
 
-    /// Ends the file with a checkpoint, gives it the name of its first line, and begins a new one.
+    /// Ends the file with a checkpoint, gives it the name of its first line, and begins a new one. All of it is on the disk
+    /// before it has that name: what a power loss tears is at the end of `audit.log`, where the next start looks.
     fn put_aside(&self, file: &mut Appender) -> io::Result<()> {
         let (current, new, aside) = (self.dir.join(CURRENT), self.dir.join(NEW), self.dir.join(name_of(file.first)));
         if aside.exists() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there", aside.display())));
         }
         file.sign(&self.signing)?;
+        file.file.sync_data()?;
         OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
         let next = append_to(&new)?;
         fs::rename(&current, &aside)?;
@@ -231,7 +240,7 @@ impl Audit {
             fs::rename(&aside, &current)?;
             return Err(error);
         }
-        file.aside.push(std::mem::replace(&mut file.file, Arc::new(next)));
+        file.file = Arc::new(next);
         (file.first, file.len) = (file.link.seq + 1, 0);
         Ok(())
     }
@@ -276,15 +285,19 @@ impl Appender {
 
 /// Opens `audit.log` where the last process has left it, and puts on record what does not fit or is not there.
 fn resume(dir: &Path, signing: &Signing) -> io::Result<Appender> {
-    let End { link, gap, first, run, lost } = End::find(dir)?;
+    let End { link, gap, first, run, lost, torn } = End::find(dir)?;
     if link == Link::NONE && gap.is_none() && lost.is_none() {
         // From now on a log without a head is one whose head was taken away.
         let checkpoint = Checkpoint::sign(link, &now(), signing);
         Head { checkpoint, first: 1, offset: 0, run: None }.write(dir)?;
     }
+    if let Some(torn) = torn {
+        // Nothing came after it: a line that covers what is torn has to follow in the same file.
+        fs::rename(torn, dir.join(CURRENT))?;
+    }
     let file = Arc::new(append_to(&dir.join(CURRENT))?);
     let len = file.metadata()?.len();
-    let mut appender = Appender { file, first, len, torn: false, link, unsigned: 0, aside: Vec::new(), run };
+    let mut appender = Appender { file, first, len, torn: false, link, unsigned: 0, run };
     if let Some(unended) = gap.as_ref().and_then(|gap| gap.unended) {
         // All of the line is there but its end: with that nothing is lost.
         (&*appender.file).write_all(b"\n")?;

@@ -10,13 +10,13 @@ use super::signed::{self, Checkpoint};
 use super::walk::{Gap, Step, Walker};
 use serde_json::{Map, Value};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The end of a log.
 pub(super) struct End {
     /// The last line that fits.
     pub(super) link: Link,
-    /// What comes after it in `audit.log`.
+    /// What comes after it in `audit.log`, or in `torn`.
     pub(super) gap: Option<Gap>,
     /// The number of the first line of `audit.log`.
     pub(super) first: u64,
@@ -24,6 +24,9 @@ pub(super) struct End {
     pub(super) run: Option<Map<String, Value>>,
     /// What should be there and is not.
     pub(super) lost: Option<Lost>,
+    /// The file that was put aside last, where it has the gap and no line came after it: a power loss kept its new name and
+    /// not its end.
+    pub(super) torn: Option<PathBuf>,
 }
 
 /// What is missing at the end of a log.
@@ -42,7 +45,7 @@ impl End {
         // A crash between two renames leaves no current file, and one that was just made is empty.
         files.retain(|file| file.path.metadata().is_ok_and(|meta| meta.len() > 0));
         let run = head.as_ref().and_then(|head| head.run.clone());
-        let mut end = End { link: Link::NONE, gap: None, first: 1, run, lost: None };
+        let mut end = End { link: Link::NONE, gap: None, first: 1, run, lost: None, torn: None };
         match (&head, head.as_ref().and_then(|head| place(&files, head))) {
             (Some(head), Some(at)) => {
                 end.first = head.first;
@@ -64,8 +67,12 @@ impl End {
                 end.walk(last, 0)?;
             }
         }
-        if files.last().is_none_or(|file| file.first.is_some()) {
-            end.first = end.link.seq + 1;
+        match files.last() {
+            Some(LogFile { path, first: Some(first) }) if end.gap.is_some() => {
+                (end.first, end.torn) = (*first, Some(path.clone()));
+            }
+            Some(LogFile { first: None, .. }) => {}
+            _ => end.first = end.link.seq + 1,
         }
         Ok(end)
     }
@@ -86,10 +93,6 @@ impl End {
                 }
             }
             (self.link, self.gap, offset) = (walker.link, walker.gap, 0);
-        }
-        // What does not fit in a file that was put aside cannot be covered any more; `audit verify` names it.
-        if files.last().is_none_or(|file| file.first.is_some()) {
-            self.gap = None;
         }
         Ok(())
     }

@@ -369,6 +369,12 @@ fn a_full_disk_is_noticed_and_gets_better_and_a_case_makes_room() {
     audit.lock().file = good.clone();
     audit.append(&line(json!({ "operation": "Put" }))).unwrap();
     assert!(!audit.is_broken());
+    // Nobody sends an upload to a gate that says that it is not ready: its checkpoints find out both.
+    for file in [full(), good.clone()] {
+        audit.lock().file = file.clone();
+        assert_eq!(audit.checkpoint().is_err(), audit.is_broken());
+        assert_eq!(audit.is_broken(), !Arc::ptr_eq(&file, &good));
+    }
 
     // A line was torn in the middle: the next one takes its place.
     (&*good).write_all(b"{\"operation\":\"Pu").unwrap();
@@ -385,8 +391,46 @@ fn a_full_disk_is_noticed_and_gets_better_and_a_case_makes_room() {
     assert_eq!(asked.load(Ordering::Relaxed), 3, "until nothing is left");
     audit.lock().file = good;
     audit.append(&line(json!({ "operation": "Put", "case": "C" }))).unwrap();
-    assert_eq!(folder.operations(), "ChainStart Checkpoint Put Put Put");
+    assert_eq!(folder.operations(), "ChainStart Checkpoint Put Checkpoint Put Put");
     assert!(folder.verify().is_good());
+}
+
+/// What the disk has not taken keeps the name under which the next start looks for a torn end.
+#[test]
+fn a_file_that_is_not_on_the_disk_is_not_put_aside() {
+    let folder = Folder::new();
+    let audit = folder.start_rotating("a", 3000);
+    put(&audit, 20);
+    // It takes every write, and cannot be synced.
+    let null = Arc::new(OpenOptions::new().write(true).open("/dev/null").unwrap());
+    audit.lock().file = null;
+    assert!(audit.checkpoint().is_err());
+    assert!(audit.lock().file.sync_data().is_err() && !folder.at(&name_of(1)).exists());
+}
+
+/// A power loss kept the new name of a file that was put aside, and not its end.
+#[test]
+fn a_torn_file_that_was_put_aside_last_is_put_on_record() {
+    for (what, current) in [("no file was begun", None), ("the new one is empty", Some(""))] {
+        let folder = Folder::new();
+        put(&folder.start("a"), 20);
+        let whole = folder.read();
+        fs::write(folder.at(&name_of(1)), &whole[..whole.len() - 30]).unwrap();
+        fs::remove_file(folder.at(CURRENT)).unwrap();
+        if let Some(text) = current {
+            fs::write(folder.at(CURRENT), text).unwrap();
+        }
+        assert!(!folder.verify().is_good(), "{what}: before the next start");
+        let audit = folder.start_rotating("a", 3000);
+        let report = folder.verify();
+        assert!(report.is_good(), "{what}: {}", problems(&report));
+        let recovered: Vec<usize> = report.files.iter().map(|file| file.recovered.len()).collect();
+        assert_eq!(recovered, [1, 0], "{what}: and it is put aside again, with its end");
+        put(&audit, 1);
+        drop(audit);
+        put(&folder.start("a"), 1);
+        assert!(folder.verify().is_good(), "{what}: once more");
+    }
 }
 
 #[tokio::test]
