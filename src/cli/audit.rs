@@ -82,8 +82,14 @@ fn print(out: &mut impl Write, report: &Report, believed: bool) -> io::Result<()
         let whence = if believed { " (as the log itself says; compare it, or give it with --key)" } else { "" };
         writeln!(out, "signed by {key}{whence}")?;
     }
+    if let Some(seq) = report.begins_after {
+        writeln!(out, "the lines up to {seq} are not there: they were put away, or removed")?;
+    }
     if report.anchored > 0 {
         writeln!(out, "checkpoints kept elsewhere: {} are in the log", report.anchored)?;
+    }
+    if report.put_away > 0 {
+        writeln!(out, "checkpoints kept elsewhere: {} are of lines that are not there any more", report.put_away)?;
     }
     writeln!(out, "{} lines since the last checkpoint", report.unsigned)?;
     writeln!(out, "{}", if report.is_good() { "the audit log is whole" } else { "the audit log is NOT whole" })

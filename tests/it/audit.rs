@@ -99,6 +99,18 @@ async fn a_killed_gate_leaves_a_log_that_can_be_verified() {
     }
     assert!(text.contains("\"tenant\":\"acme\"") && !out.contains("acme"));
 
+    // What is old was put away: the gate's signature says where the rest begins, and an old checkpoint stays a good one.
+    let last = text.trim_end().rfind('\n').expect("more than one line") + 1;
+    fs::write(&log, &text[last..]).expect("writable");
+    for (arguments, told) in [
+        (&["verify", "--key", key][..], "are not there: they were put away, or removed"),
+        (&["verify", "--anchor", &anchor], "1 are of lines that are not there any more"),
+    ] {
+        let (code, out) = audit(&config, arguments);
+        assert!(code == 0 && out.contains(told), "{out}");
+    }
+    assert_eq!(audit(&config, &["verify"]).0, 1, "nobody says whose signature that is");
+
     fs::write(&log, text.replacen("\"outcome\":\"rejected\"", "\"outcome\":\"forwarded\"", 1)).expect("writable");
     let (code, out) = audit(&config, &["verify"]);
     assert!(code == 1 && out.contains("its hash is not that of its bytes") && out.contains("NOT whole"), "{out}");

@@ -285,7 +285,7 @@ impl Appender {
 
 /// Opens `audit.log` where the last process has left it, and puts on record what does not fit or is not there.
 fn resume(dir: &Path, signing: &Signing) -> io::Result<Appender> {
-    let End { link, gap, first, run, lost, torn } = End::find(dir)?;
+    let End { link, gap, first, run, lost, torn } = End::find(dir, &signing.public())?;
     if link == Link::NONE && gap.is_none() && lost.is_none() {
         // From now on a log without a head is one whose head was taken away.
         let checkpoint = Checkpoint::sign(link, &now(), signing);
@@ -318,7 +318,7 @@ fn resume(dir: &Path, signing: &Signing) -> io::Result<Appender> {
                 "reason": "shorter than audit.head says", "lost_seq": checkpoint.line.seq,
                 "lost_hash": hex::encode(checkpoint.line.hash), "lost_time": checkpoint.time(),
             }),
-            Lost::Head => json!({ "reason": "audit.head is missing" }),
+            Lost::Head => json!({ "reason": "audit.head is missing, or not signed by the gate" }),
         };
         tracing::error!("the audit log is not what it was: {members}; see hashgate audit verify");
         appender.append_signed(walk::TRUNCATED, members, signing)?;

@@ -33,17 +33,22 @@ pub(super) struct End {
 pub(super) enum Lost {
     /// The lines up to this checkpoint.
     Lines(Checkpoint),
-    /// `audit.head`, or its signature: nobody can say whether lines are.
+    /// `audit.head`, or the gate's signature in it: nobody can say whether lines are.
     Head,
 }
 
 impl End {
-    /// Finds it.
-    pub(super) fn find(dir: &Path) -> io::Result<End> {
+    /// Finds it, for the gate with this public key.
+    pub(super) fn find(dir: &Path, public: &str) -> io::Result<End> {
         let mut files = files(dir)?;
-        let head = Head::read(dir)?;
         // A crash between two renames leaves no current file, and one that was just made is empty.
         files.retain(|file| file.path.metadata().is_ok_and(|meta| meta.len() > 0));
+        let (mut head, mut forged) = (Head::read(dir)?, false);
+        if let Some(found) = &head
+            && !is_of_gate(&files, found, public)?
+        {
+            (head, forged) = (None, found.checkpoint.line != Link::NONE);
+        }
         let run = head.as_ref().and_then(|head| head.run.clone());
         let mut end = End { link: Link::NONE, gap: None, first: 1, run, lost: None, torn: None };
         match (&head, head.as_ref().and_then(|head| place(&files, head))) {
@@ -56,7 +61,9 @@ impl End {
             (head, _) => {
                 end.lost = head.as_ref().map(|head| Lost::Lines(head.checkpoint.clone()));
                 let last = &files[files.len().saturating_sub(1)..];
-                if let (Some(file), None) = (last.first(), &end.lost) {
+                if forged {
+                    end.lost = Some(Lost::Head);
+                } else if let (Some(file), None) = (last.first(), &end.lost) {
                     // A log without a chain is one of before there were chains.
                     end.lost = (files.len() > 1 || has_chain(file)?).then_some(Lost::Head);
                 }
@@ -98,6 +105,20 @@ impl End {
     }
 }
 
+/// Whether a head was signed by the gate: with the key that it has now, or, where that is new, with the one that signed the
+/// line after the head's place as well. Whoever has no key of the gate can sign a head with one of their own; for it to count
+/// they have to leave a line with that signature, which `audit verify --key` finds.
+fn is_of_gate(files: &[LogFile], head: &Head, public: &str) -> io::Result<bool> {
+    let (line, key) = (head.checkpoint.line, head.checkpoint.key());
+    if key == public {
+        return Ok(true);
+    }
+    let Some(file) = place(files, head).and_then(|at| files.get(at)) else { return Ok(false) };
+    let mut lines = Lines::open(&file.path, head.offset)?;
+    let members = lines.line()?.and_then(|line| signed::parse(line.bytes));
+    Ok(members.is_some_and(|m| signed::signer(&m) == Some(key) && signed::before(&m) == Some(line)))
+}
+
 /// Which file the checkpoint of a head is in, where it is still as long as that says.
 fn place(files: &[LogFile], head: &Head) -> Option<usize> {
     let aside = files.iter().position(|file| file.first == Some(head.first));
@@ -111,12 +132,14 @@ fn place(files: &[LogFile], head: &Head) -> Option<usize> {
 
 /// The place after which a file begins, which its first line says.
 pub(super) fn start_of(file: &LogFile) -> io::Result<Link> {
+    Ok(opening(file)?.map_or(Link::NONE, |(link, _)| link))
+}
+
+/// The place after which the first line of a file says that it comes, and the key that has signed it.
+pub(super) fn opening(file: &LogFile) -> io::Result<Option<(Link, String)>> {
     let mut lines = Lines::open(&file.path, 0)?;
     let members = lines.line()?.and_then(|line| signed::parse(line.bytes));
-    Ok(members
-        .filter(|members| signed::signer(members).is_some())
-        .and_then(|m| signed::before(&m))
-        .unwrap_or(Link::NONE))
+    Ok(members.and_then(|members| Some((signed::before(&members)?, signed::signer(&members)?.to_owned()))))
 }
 
 fn has_chain(file: &LogFile) -> io::Result<bool> {

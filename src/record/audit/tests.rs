@@ -433,6 +433,89 @@ fn a_torn_file_that_was_put_aside_last_is_put_on_record() {
     }
 }
 
+/// What is left begins after a line of which no checkpoint may speak that anybody has kept.
+#[test]
+fn old_files_can_be_put_away_and_checkpoints_of_them_stay_good() {
+    let folder = Folder::new();
+    let audit = folder.start_rotating("a", 3000);
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        put(&audit, 8);
+        kept.push(audit.checkpoint().unwrap());
+        put(&audit, 12);
+        kept.push(audit.checkpoint().unwrap());
+    }
+    let key = [audit.signing().public()];
+    drop(audit);
+    let all = files(folder.0.path()).unwrap();
+    assert_eq!(all.len(), 5);
+    for away in &all[..2] {
+        fs::remove_file(&away.path).unwrap();
+    }
+    let after = all[2].first.unwrap() - 1;
+    let away = kept.iter().filter(|kept| kept.line.seq < after).count();
+    let counts = |report: &Report| (report.is_good(), report.put_away, report.anchored, report.begins_after);
+    let checked = |keys: &[String], anchors: &[Checkpoint]| verify(folder.0.path(), keys, anchors).unwrap();
+    let report = checked(&[], &kept);
+    assert_eq!(counts(&report), (true, away, kept.len() - away, Some(after)), "{}", problems(&report));
+    assert_eq!(away, 3, "the fourth is of the very line before what is left");
+    let report = checked(&[], &kept[..1]);
+    assert_eq!(counts(&report), (true, 1, 0, Some(after)), "{}", problems(&report));
+    let report = checked(&key, &[]);
+    assert_eq!(counts(&report), (true, 0, 0, Some(after)), "{}", problems(&report));
+
+    // Nobody has said whose the signature at the start is, or it is another's.
+    let theirs = Signing::open(tempfile::tempdir().unwrap().path()).unwrap();
+    let foreign = [Checkpoint::sign(kept[0].line, "2026-01-01T00:00:00Z", &theirs)];
+    for (keys, anchors) in [(vec![], &[][..]), (vec![], &foreign), (vec![theirs.public()], &[])] {
+        let report = checked(&keys, anchors);
+        let expected = format!("the lines up to {after} are not there; if they were put away");
+        assert!(problems(&report).contains(&expected) && report.begins_after.is_none(), "{}", problems(&report));
+    }
+    // Of a line that is there, an anchor is believed as before.
+    let forged = Checkpoint::sign(Link { hash: [1; 32], ..kept[3].line }, "2026-01-01T00:00:00Z", &theirs);
+    assert!(problems(&checked(&key, &[forged])).contains("is another than the anchor"));
+}
+
+/// Whoever has no key of the gate cuts its log, and signs a head for what is left with a key of their own.
+#[test]
+fn a_head_of_somebody_else_is_none() {
+    let folder = Folder::new();
+    put(&folder.start("a"), 5);
+    let gate = [folder.start("a").signing().public()];
+    let text = String::from_utf8(folder.read()).unwrap();
+    let theirs = Signing::open(tempfile::tempdir().unwrap().path()).unwrap();
+    let whole = fs::read(folder.at("audit.head")).unwrap();
+    for lines in [0, 1, 2, 4, 8, 9] {
+        let kept: String = text.split_inclusive('\n').take(lines).collect();
+        let link = kept.lines().fold(Link::NONE, |link, line| link.follow(line.as_bytes()).unwrap());
+        let checkpoint = Checkpoint::sign(link, "2026-01-01T00:00:00Z", &theirs);
+        let forged = Head { checkpoint, first: 1, offset: kept.len() as u64, run: None };
+        fs::write(folder.at(CURRENT), &kept).unwrap();
+        forged.write(folder.0.path()).unwrap();
+        let report = verify(folder.0.path(), &gate, &[]).unwrap();
+        assert!(problems(&report).contains("audit.head is signed by another key"), "{lines}: {}", problems(&report));
+        // Without a key the first that has signed the log is the gate's; an empty log has none.
+        assert!(lines == 0 || problems(&folder.verify()).contains("a key that the log does not name"), "{lines}");
+        put(&folder.start("a"), 1);
+        // No gate had ever written a line, says a log without any: nothing can be found out about that here.
+        let told = folder.operations().contains("Truncated ChainStart");
+        assert_eq!((told, folder.verify().is_good()), (lines != 0, lines == 0), "{lines}: {}", folder.operations());
+    }
+    // Nor does such a head pass where all lines are gone.
+    let checkpoint = Checkpoint::sign(Link { seq: 3, hash: [1; 32] }, "2026-01-01T00:00:00Z", &theirs);
+    fs::remove_file(folder.at(CURRENT)).unwrap();
+    Head { checkpoint, first: 1, offset: 0, run: None }.write(folder.0.path()).unwrap();
+    put(&folder.start("a"), 1);
+    assert!(folder.operations().starts_with("Truncated ChainStart"), "{}", folder.operations());
+    // A head that was signed before the gate got a new key is still its own.
+    fs::write(folder.at(CURRENT), &text).unwrap();
+    fs::write(folder.at("audit.head"), whole).unwrap();
+    fs::remove_file(folder.at("signing.key")).unwrap();
+    put(&folder.start("a"), 1);
+    assert!(folder.verify().is_good(), "{}", problems(&folder.verify()));
+}
+
 #[tokio::test]
 async fn much_that_is_written_makes_a_checkpoint_due() {
     let folder = Folder::new();

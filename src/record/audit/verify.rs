@@ -4,7 +4,7 @@ use super::LOCK;
 use super::chain::Link;
 use super::head::Head;
 use super::lines::{Line, Lines, LogFile, files};
-use super::recover::start_of;
+use super::recover::opening;
 use super::run::START;
 use super::signed::{self, CHECKPOINT, Checkpoint};
 use super::walk::{Gap, RECOVERED, Step, TRUNCATED, Walker};
@@ -25,6 +25,10 @@ pub struct Report {
     pub keys: Vec<String>,
     /// Checkpoints kept elsewhere whose line is there, unchanged.
     pub anchored: usize,
+    /// Checkpoints kept elsewhere of lines that were put away: nobody can say here whether they still are what they were.
+    pub put_away: usize,
+    /// The lines up to this one are not there, and the gate's signature says where what is left begins.
+    pub begins_after: Option<u64>,
     /// Lines since the last checkpoint: their end could have been made anew by somebody who has the file.
     pub unsigned: u64,
 }
@@ -85,15 +89,21 @@ pub fn verify(dir: &Path, keys: &[String], anchors: &[Checkpoint]) -> io::Result
     let runs = File::open(dir.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err());
     let head = Head::read(dir)?;
     let files = opened(dir)?;
-    let mut verifying = Verifying::new(keys, anchors, head.as_ref().map(|head| &head.checkpoint));
-    if head.is_none() && !files.is_empty() {
+    let head = head.as_ref().map(|head| &head.checkpoint);
+    // Whoever cuts the log can sign a head with a key of their own.
+    let foreign = head.filter(|head| !keys.is_empty() && !keys.iter().any(|key| key == head.key()));
+    let head = head.filter(|_| foreign.is_none());
+    let mut verifying = Verifying::new(keys, anchors, head);
+    if let Some(foreign) = foreign {
+        verifying.report.problems.push(format!("audit.head is signed by another key, {}", foreign.key()));
+    } else if head.is_none() && !files.is_empty() {
         verifying.report.problems.push("audit.head is missing, or its signature does not hold".to_owned());
     }
     let last = files.len().saturating_sub(1);
     for (at, (file, lines)) in files.into_iter().enumerate() {
         verifying.file(&file, lines, runs && at == last)?;
     }
-    Ok(verifying.end())
+    Ok(verifying.end(head))
 }
 
 type OpenFile = (LogFile, Lines<io::BufReader<File>>);
@@ -119,6 +129,8 @@ struct Verifying<'a> {
     /// A key that has signed, and that no line has told of yet.
     untold: Option<(String, Broken)>,
     anchors: BTreeMap<u64, Vec<(&'a Checkpoint, &'static str)>>,
+    /// Who has signed what was kept elsewhere.
+    anchor_keys: BTreeSet<&'a str>,
     /// Where the chain is; `None` behind a place where it is broken.
     link: Option<Link>,
 }
@@ -138,6 +150,7 @@ impl<'a> Verifying<'a> {
             learned: BTreeSet::new(),
             untold: None,
             anchors: by_line,
+            anchor_keys: anchors.iter().map(Checkpoint::key).collect(),
             link: None,
         }
     }
@@ -180,17 +193,34 @@ impl<'a> Verifying<'a> {
 
     /// After which line the first file, or one behind a break, says that it begins.
     fn beginning(&mut self, file: &LogFile) -> io::Result<Link> {
-        let link = start_of(file)?;
-        let known = self.anchors.get(&link.seq).is_some_and(|anchors| {
+        let Some((link, key)) = opening(file)? else { return Ok(Link::NONE) };
+        if self.report.files.is_empty() && link != Link::NONE {
+            self.begins_after(link, &key);
+        }
+        Ok(link)
+    }
+
+    /// The log begins after `link`, as a line says that is signed with `key`: what was before may have been put away, and
+    /// was if somebody else says that the key is the gate's, or that there was such a line.
+    fn begins_after(&mut self, link: Link, key: &str) {
+        let anchored = self.anchors.get(&link.seq).is_some_and(|anchors| {
             anchors.iter().any(|(anchor, whence)| anchor.line == link && *whence == "the anchor")
         });
-        if self.report.files.is_empty() && link != Link::NONE && !known {
+        if anchored || self.keys.contains(key) || self.anchor_keys.contains(key) {
+            self.report.begins_after = Some(link.seq);
+        } else {
             self.report.problems.push(format!(
-                "the lines up to {} are not there; if they were put away, give their last checkpoint with --anchor",
+                "the lines up to {} are not there; if they were put away, give the gate's public key with --key, or any \
+                 checkpoint that was kept elsewhere with --anchor",
                 link.seq
             ));
         }
-        Ok(link)
+        for anchors in self.anchors.range_mut(..link.seq).map(|(_, anchors)| anchors) {
+            // A head of a line that is away is older than what is left, and stays a problem.
+            let before = anchors.len();
+            anchors.retain(|(_, whence)| *whence != "the anchor");
+            self.report.put_away += before - anchors.len();
+        }
     }
 
     fn fits(
@@ -282,7 +312,15 @@ impl<'a> Verifying<'a> {
         }
     }
 
-    fn end(mut self) -> Report {
+    fn end(mut self, head: Option<&Checkpoint>) -> Report {
+        let told = |key: &str| self.keys.contains(key) || self.learned.contains(key);
+        // Behind a break nobody has looked whether the key was told of.
+        let is_broken = self.untold.is_some() || self.report.files.iter().any(|file| file.broken.is_some());
+        if let Some(key) =
+            head.map(Checkpoint::key).filter(|key| !is_broken && !self.report.keys.is_empty() && !told(key))
+        {
+            self.report.problems.push(format!("audit.head is signed by a key that the log does not name, {key}"));
+        }
         if let Some((_, Broken { line, offset, reason })) = self.untold {
             self.report.problems.push(format!("line {line}, at byte {offset}: {reason}"));
         }
