@@ -2,8 +2,9 @@
 
 use crate::config::settings::Event;
 use crate::decide::Why;
+use crate::digest::Digest;
 use crate::gate::Gate;
-use crate::record::tell_match;
+use crate::record::{mask_name, tell_match};
 use serde_json::{Value, json};
 
 mod accept;
@@ -35,10 +36,17 @@ pub use tenant_hits::TenantHits;
 /// The audit line and the event of a case that has got further: no digest, no name of an object, no person. It blocks.
 fn case_line(gate: &Gate, outcome: &'static str, manifest: &quarantine::Manifest) {
     let payload_kept = manifest.payload.payload_not_kept.is_none();
+    let digests = &manifest.digests;
+    let own = [digests.md5.as_deref(), digests.sha1.as_deref(), Some(&*digests.sha256)];
+    let own: Vec<Digest> = own.into_iter().flatten().filter_map(Digest::from_hex).collect();
+    // Tenants name buckets, too, and could name one after what they put into it.
+    let catalog = gate.sinks.lists.current();
+    let bucket = manifest.target.bucket.as_deref();
+    let bucket = bucket.map(|bucket| mask_name(bucket, &own, |digest| catalog.is_listed(digest)));
     tracing::info!(case = manifest.case, outcome, payload_kept, "case");
     let line = json!({
         "request": manifest.case, "case": manifest.case, "operation": "Case", "outcome": outcome,
-        "bucket": manifest.target.bucket, "tenant": manifest.caller.tenant, "payload_kept": payload_kept,
+        "bucket": bucket, "tenant": manifest.caller.tenant, "payload_kept": payload_kept,
         "reason": manifest.reason,
     });
     if let Value::Object(line) = &line {

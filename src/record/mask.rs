@@ -25,6 +25,12 @@ pub fn mask(text: &str, secret: impl Fn(&Digest) -> bool) -> String {
     masked
 }
 
+/// A name of what has these digests, with them and every listed one put out of sight, in whichever way it spells them.
+pub fn mask_name(text: &str, own: &[Digest], is_listed: impl Fn(&Digest) -> bool) -> String {
+    let masked = mask(text, |digest| own.contains(digest) || is_listed(digest));
+    mask_base64(&masked, own.iter().copied())
+}
+
 /// A digest may stand inside a longer run: behind a shard prefix, say.
 fn mask_run(run: &str, secret: &impl Fn(&Digest) -> bool, masked: &mut String) {
     let mut at = 0;

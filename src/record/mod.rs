@@ -7,7 +7,7 @@ mod metrics;
 
 pub use alarms::{Alarm, Alarms};
 pub use audit::{Audit, AuditError, Checkpoint, Heard, Run};
-pub use mask::{mask, mask_base64};
+pub use mask::{mask, mask_base64, mask_name};
 pub use metrics::{DOCUMENTED, Gauge, Metrics};
 
 use crate::act::Events;
@@ -470,11 +470,8 @@ impl Record {
     fn masked(&self, text: Option<&str>) -> Value {
         let Some(text) = text else { return Value::Null };
         let catalog = self.sinks.lists.current();
-        let secret = |digest: &Digest| {
-            catalog.is_listed(digest) || self.digests.is_some_and(|digests| digests.iter().any(|d| d == *digest))
-        };
-        let computed = self.digests.iter().flat_map(Digests::iter);
-        json!(mask_base64(&mask(text, secret), computed))
+        let computed: Vec<Digest> = self.digests.iter().flat_map(Digests::iter).collect();
+        json!(mask_name(text, &computed, |digest| catalog.is_listed(digest)))
     }
 }
 

@@ -216,6 +216,10 @@ async fn nor_where_operators_look() {
     let target = format!("/{room}/{}.png", hex[1]);
     let upload = client.upload_with(Form::SignedChunks, &target, &payload, &metadata);
     assert_eq!(client.send(upload).await.expect("an answer").status, 403);
+    // Nor where a bucket is named after it.
+    store.client().create_bucket(&hex[2]).await;
+    let in_bucket = client.upload_with(Form::SignedChunks, &format!("/{}/key", hex[2]), &payload, &[]);
+    assert_eq!(client.send(in_bucket).await.expect("an answer").status, 403);
     let admin = Client::new(&store, program.admin);
     let bearer = |who: &str| format!("Bearer {}", token(who));
     let case = eventually("a case in the bucket", async || {
