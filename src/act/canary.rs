@@ -2,8 +2,9 @@
 //!
 //! It takes the whole way: through the function that serves clients' connections, signed with the gate's own credentials,
 //! hashed, held and sent to the real origin, under a digest that only the canary's list has. That list can only reject,
-//! whatever rules and switches say, and a hit on it is nobody's. Where the object is at the origin afterwards, the gate
-//! does not keep out what it must: uploads are refused until somebody has looked and starts it anew.
+//! whatever rules and switches say, and a hit on it is nobody's. Where the object was not at the origin and is there
+//! afterwards, the gate does not keep out what it must: uploads are refused until somebody has looked and starts it anew.
+//! One that was there before this process sent anything says nothing about it, and is in the way of the test.
 
 use super::own::{self, Identity, Place, Removal};
 use crate::authenticate::{Authenticator, sign};
@@ -163,10 +164,10 @@ pub async fn run(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
         host: gate.settings.origin.authority.clone(),
         path: format!("/{}/{KEY}", encode_path(&canary.settings.bucket)),
     };
-    let mut trouble = Trouble::default();
+    let (mut trouble, mut was_absent) = (Trouble::default(), false);
     for shape in SHAPES.into_iter().cycle() {
         let outcome = tokio::select! {
-            outcome = timeout(ROUND_MAX, round(&gate, canary, &place, shape, stop.clone())) => outcome,
+            outcome = timeout(ROUND_MAX, round(&gate, canary, &place, shape, &mut was_absent, stop.clone())) => outcome,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let outcome = outcome.unwrap_or_else(|_| Outcome::Failing("the origin takes too long".to_owned()));
@@ -233,8 +234,22 @@ impl Trouble {
     }
 }
 
-/// One canary, from the client's side and from the origin's.
-async fn round(gate: &Arc<Gate>, canary: &Canary, place: &Place, shape: Shape, stop: watch::Receiver<bool>) -> Outcome {
+/// One canary, from the client's side and from the origin's. `was_absent` says whether this process has found it absent
+/// yet: what is there later was stored since, by this round or by an earlier one whose store was slow.
+async fn round(
+    gate: &Arc<Gate>,
+    canary: &Canary,
+    place: &Place,
+    shape: Shape,
+    was_absent: &mut bool,
+    stop: watch::Receiver<bool>,
+) -> Outcome {
+    match stored(gate, canary, place).await {
+        Ok(None) => *was_absent = true,
+        Ok(Some(_)) if *was_absent => return Outcome::Stored,
+        Ok(Some(identity)) => return Outcome::Failing(left_over(gate, place, &identity).await),
+        Err(why) => return Outcome::Failing(why),
+    }
     let answer = send(gate, canary, place, shape, stop).await;
     match (stored(gate, canary, place).await, answer) {
         (Ok(Some(_)), _) => Outcome::Stored,
@@ -247,6 +262,13 @@ async fn round(gate: &Arc<Gate>, canary: &Canary, place: &Place, shape: Shape, s
             Outcome::Failing(format!("the answer was {}, and not the gate's own refusal", answer.status.as_u16()))
         }
     }
+}
+
+/// Removes what an earlier process has left, and says what came of that.
+async fn left_over(gate: &Gate, place: &Place, identity: &Identity) -> String {
+    let removed = own::remove(gate, place, identity).await == Removal::Gone;
+    let done = if removed { "it is removed now" } else { "remove `hashgate-canary` from the canary's bucket" };
+    format!("its object is left over from before the start: {done}")
 }
 
 struct Answered {

@@ -79,6 +79,8 @@ enum Mood {
     Nothing,
     Refuses,
     Has(PathBuf),
+    /// The same, and it removes nothing.
+    Keeps(PathBuf),
 }
 
 fn acts(mood: &Mutex<Mood>, request: &Exchange) -> Vec<Step> {
@@ -92,10 +94,11 @@ fn acts(mood: &Mutex<Mood>, request: &Exchange) -> Vec<Step> {
         (Mood::Refuses, _) => vec![Step::ReadAll, answer("403 Forbidden", &[], b"")],
         (_, "PUT") => vec![Step::Send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()), Step::ReadAll, Step::Stall],
         (Mood::Nothing, _) => vec![answer("404 Not Found", &[], b"")],
-        (Mood::Has(_), "HEAD") => {
+        (Mood::Has(_) | Mood::Keeps(_), "HEAD") => {
             vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 163840\r\nETag: \"e\"\r\n\r\n".to_vec())]
         }
-        (Mood::Has(path), "GET") => vec![answer("200 OK", &[("ETag", "\"e\"")], &large(path))],
+        (Mood::Has(path) | Mood::Keeps(path), "GET") => vec![answer("200 OK", &[("ETag", "\"e\"")], &large(path))],
+        (Mood::Keeps(_), _) => vec![answer("403 Forbidden", &[], b"")],
         (Mood::Has(_), _) => {
             *mood = Mood::Nothing;
             vec![answer("204 No Content", &[], b"")]
@@ -139,6 +142,32 @@ async fn a_canary_that_is_stored_ends_all_uploads() {
     let gate = gate.restart().await;
     eventually("it is tried again", async || (count(&gate, "refused").await >= 1.0).then_some(())).await;
     assert_eq!((put(&gate).await, gate.ready().await.0), (200, 200));
+    gate.stop().await;
+}
+
+/// A canary that could not be removed when it was stored is in the way of the next process, which stores nothing of the
+/// kind: an alarm of another sort. One that it can remove, it does.
+#[tokio::test]
+async fn a_canary_that_is_left_over_ends_no_uploads() {
+    let (origin, mood) = origin().await;
+    let store = Store::fake(origin.address);
+    let gate = gate(&store).yaml(&yaml(&store, "50ms")).start().await;
+    eventually("it is tried", async || (count(&gate, "refused").await >= 1.0).then_some(())).await;
+    *mood.lock().unwrap() = Mood::Keeps(gate.dir().join("state/canary"));
+    eventually("the alarm", async || gate.alarm("canary_stored").await.then_some(())).await;
+
+    let gate = gate.restart().await;
+    eventually("the other alarm", async || gate.alarm("canary_failing").await.then_some(())).await;
+    assert_eq!((put(&gate).await, gate.ready().await.0), (200, 200));
+    assert_eq!((gate.alarm("canary_stored").await, count(&gate, "stored").await), (false, 0.0));
+    let alarm = gate.audit_line("the detail", |line| line["alarm"] == "canary_failing").await;
+    assert!(alarm["detail"].as_str().is_some_and(|detail| detail.contains("left over from before")), "{alarm}");
+
+    *mood.lock().unwrap() = Mood::Has(gate.dir().join("state/canary"));
+    eventually("removed, and tried again", async || (count(&gate, "refused").await >= 1.0).then_some(())).await;
+    assert_eq!(count(&gate, "stored").await, 0.0);
+    *mood.lock().unwrap() = Mood::Keeps(gate.dir().join("state/canary"));
+    eventually("what comes later is no rest", async || gate.alarm("canary_stored").await.then_some(())).await;
     gate.stop().await;
 }
 
