@@ -179,6 +179,10 @@ impl Running {
                 tracing::error!("a task ended badly: {error}");
             }
         }
+        let gate = self.gate.clone();
+        if let Err(error) = spawn_blocking(move || gate.sinks.alarms.settle()).await {
+            tracing::error!("an alarm may be in no audit line: {error}");
+        }
         // The last word: nothing comes after it.
         sign_audit(&self.gate).await;
     }
@@ -297,6 +301,9 @@ fn watch_once(gate: &Gate) {
     } else {
         alarms.clear(Alarm::AuditBroken);
     }
+    // What a full disk has not taken.
+    alarms.settle();
+    gate.sinks.events.settle();
 }
 
 /// Forgets uploads in parts that nobody came back for.

@@ -2,8 +2,8 @@
 //!
 //! An event is a file for each webhook that wants it, in the state folder, before anybody is told: neither a restart nor
 //! a receiver that is away loses one. It is delivered as Standard Webhooks 1.0.0 has it, signed with the gate's key, and
-//! tried again at growing intervals until the receiver says 2xx. It carries no digest, no object's key and nothing about
-//! a person.
+//! tried again at growing intervals until the receiver says 2xx. What an alarm or the quarantine has to say is kept in
+//! memory while the disk takes no file. It carries no digest, no object's key and nothing about a person.
 
 use crate::config::settings::{Event, Webhook};
 use crate::forward::RootsError;
@@ -12,7 +12,7 @@ use crate::signing::Signing;
 use crate::web::Web;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -32,6 +32,9 @@ const FOLDER: &str = "events";
 
 /// Events that wait for one webhook before the oldest matches are dropped.
 const WAITING_MAX: usize = 10_000;
+
+/// Events that are kept in memory for one webhook while the disk takes none.
+const IN_MEMORY_MAX: usize = 1000;
 
 /// For a receiver to answer; Standard Webhooks asks for 15 to 30 seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -67,6 +70,8 @@ struct Hook {
     settings: Webhook,
     /// What the names of its files begin with: it stays when the order of the configuration changes.
     tag: String,
+    /// What the log calls it: whoever knows the rest of a URL may be able to post to it.
+    name: String,
     web: Web,
     queue: Mutex<Queue>,
     /// There is something new.
@@ -85,6 +90,14 @@ struct Waiting {
     event: Event,
     failures: u32,
     due: Instant,
+    /// Where the disk did not take it.
+    body: Option<Bytes>,
+}
+
+impl Waiting {
+    fn new(event: Event, body: Option<Bytes>) -> Waiting {
+        Waiting { event, failures: 0, due: Instant::now(), body }
+    }
 }
 
 impl Events {
@@ -104,6 +117,7 @@ impl Events {
             let tag = blake3::hash(settings.url.as_bytes()).to_hex()[..16].to_owned();
             Ok::<_, EventsError>(Hook {
                 settings: settings.clone(),
+                name: name(&settings.url, &tag),
                 tag,
                 web,
                 queue: Mutex::default(),
@@ -124,8 +138,8 @@ impl Events {
         self.hooks.iter().map(|hook| hook.queue().waiting.len()).sum()
     }
 
-    /// Keeps an event for every webhook that wants its kind; it is in a file when this returns, and that of an alarm or of
-    /// the quarantine is synced. It blocks for that long.
+    /// Keeps an event for every webhook that wants its kind. It is in a file when this returns, and that of an alarm or of
+    /// the quarantine is synced, or in memory where the disk takes none. It blocks for that long.
     pub fn publish(&self, event: Event, data: Map<String, Value>) {
         let wanted = |hook: &&Hook| hook.settings.events.contains(&event);
         if !self.hooks.iter().any(|hook| wanted(&hook)) {
@@ -134,23 +148,47 @@ impl Events {
         let now = OffsetDateTime::now_utc();
         let id = self.id(now);
         let time = now.format(&Rfc3339).unwrap_or_default();
-        let body = json!({ "type": word(event), "timestamp": time, "data": data }).to_string();
+        let body = Bytes::from(json!({ "type": word(event), "timestamp": time, "data": data }).to_string());
         for hook in self.hooks.iter().filter(wanted) {
             if !self.make_room(hook, event) {
                 self.metrics.event("dropped");
                 continue;
             }
             let file = self.file(hook, &id, event);
-            if let Err(error) = write(&file, body.as_bytes(), matches!(event, Event::Alarm | Event::Quarantine)) {
-                tracing::error!(webhook = hook.settings.url, "{}: an event is lost: {error}", file.display());
-                self.metrics.event("lost");
-                continue;
+            let written = write(&file, &body, is_weighty(event));
+            let mut queue = hook.queue();
+            let in_memory = written.is_err().then(|| body.clone());
+            if let Err(error) = written {
+                if !is_weighty(event) || queue.in_memory().count() >= IN_MEMORY_MAX {
+                    tracing::error!(webhook = hook.name, "{}: an event is lost: {error}", file.display());
+                    self.metrics.event("lost");
+                    continue;
+                }
+                tracing::error!(webhook = hook.name, "{}: an event is in memory only: {error}", file.display());
             }
-            let waiting = Waiting { event, failures: 0, due: Instant::now() };
-            hook.queue().waiting.insert(id.clone(), waiting);
+            queue.waiting.insert(id.clone(), Waiting::new(event, in_memory));
             hook.news.notify_one();
         }
         self.metrics.events_waiting(self.waiting());
+    }
+
+    /// Writes to the disk what it did not take before. It blocks.
+    pub fn settle(&self) {
+        for hook in &self.hooks {
+            let in_memory: Vec<_> = hook.queue().in_memory().collect();
+            for (id, event, body) in in_memory {
+                let file = self.file(hook, &id, event);
+                if write(&file, &body, is_weighty(event)).is_err() {
+                    // Nor will it take the others.
+                    break;
+                }
+                let still_waits = hook.queue().waiting.get_mut(&id).map(|waiting| waiting.body = None).is_some();
+                if !still_waits {
+                    // Delivered meanwhile.
+                    self.remove(hook, &id, event);
+                }
+            }
+        }
     }
 
     /// Takes up what an earlier process has left.
@@ -168,8 +206,7 @@ impl Events {
             let Some((tag, id, event)) = parse(name) else { continue };
             match self.hooks.iter().find(|hook| hook.tag == tag) {
                 Some(hook) => {
-                    let waiting = Waiting { event, failures: 0, due: Instant::now() };
-                    hook.queue().waiting.insert(id.to_owned(), waiting);
+                    hook.queue().waiting.insert(id.to_owned(), Waiting::new(event, None));
                 }
                 None => nobodys += 1,
             }
@@ -191,7 +228,7 @@ impl Events {
             let oldest = |event| queue.waiting.iter().find(|(_, waiting)| waiting.event == event);
             // A later checkpoint says all that an earlier one did.
             let Some((id, waiting)) = oldest(Event::Match).or_else(|| oldest(Event::Checkpoint)) else {
-                return matches!(event, Event::Alarm | Event::Quarantine);
+                return is_weighty(event);
             };
             let (id, kind) = (id.clone(), waiting.event);
             queue.waiting.remove(&id);
@@ -203,12 +240,7 @@ impl Events {
 
     /// Tells one receiver about one event. `Err` says why it must be tried again.
     async fn deliver(&self, hook: &Hook, id: &str, event: Event) -> Result<(), String> {
-        let file = self.file(hook, id, event);
-        let body = match fs::read(&file) {
-            Ok(body) => body,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("{}: {error}", file.display())),
-        };
+        let Some(body) = self.body(hook, id, event)? else { return Ok(()) };
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let request = Request::builder()
             .method(Method::POST)
@@ -218,7 +250,7 @@ impl Events {
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
             .header("webhook-signature", self.signing.sign_webhook(id, now, &body))
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body))
             .map_err(|error| error.to_string())?;
         let answer = hook.web.send(request, ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
         match answer.status() {
@@ -227,13 +259,31 @@ impl Events {
         }
     }
 
+    /// What is to be told; `None` where it was dropped.
+    fn body(&self, hook: &Hook, id: &str, event: Event) -> Result<Option<Bytes>, String> {
+        match hook.queue().waiting.get(id).map(|waiting| waiting.body.clone()) {
+            Some(Some(in_memory)) => return Ok(Some(in_memory)),
+            Some(None) => {}
+            None => return Ok(None),
+        }
+        let file = self.file(hook, id, event);
+        match fs::read(&file) {
+            Ok(body) => Ok(Some(body.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{}: {error}", file.display())),
+        }
+    }
+
     fn delivered(&self, hook: &Hook, id: &str, event: Event) {
         self.metrics.event("delivered");
-        self.remove(hook, id, event);
+        // Taken out first: whoever writes it down now finds that it waits no more, and removes the file.
+        let was = hook.queue().waiting.remove(id);
+        if was.is_some_and(|waiting| waiting.body.is_none()) {
+            self.remove(hook, id, event);
+        }
         let mut queue = hook.queue();
-        queue.waiting.remove(id);
         if queue.paused.take().is_some() {
-            tracing::info!(webhook = hook.settings.url, "it takes events again");
+            tracing::info!(webhook = hook.name, "it takes events again");
             // What waits for a receiver that was away need not wait longer.
             let now = Instant::now();
             queue.waiting.values_mut().for_each(|waiting| waiting.due = now);
@@ -245,7 +295,7 @@ impl Events {
         let now = Instant::now();
         let mut queue = hook.queue();
         if queue.paused.replace(now + jittered(RETRY_FIRST)).is_none() {
-            tracing::warn!(webhook = hook.settings.url, "it does not take events: {why}");
+            tracing::warn!(webhook = hook.name, "it does not take events: {why}");
         }
         if let Some(waiting) = queue.waiting.get_mut(id) {
             let wait = RETRY_FIRST * (1 << waiting.failures.min(16));
@@ -276,6 +326,13 @@ impl Events {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let micros = now.unix_timestamp_nanos() / 1000;
         format!("evt_{micros:016x}{:04x}{}", count & 0xffff, hex::encode(random))
+    }
+}
+
+impl Queue {
+    /// What the disk did not take, in order.
+    fn in_memory(&self) -> impl Iterator<Item = (String, Event, Bytes)> {
+        self.waiting.iter().filter_map(|(id, waiting)| Some((id.clone(), waiting.event, waiting.body.clone()?)))
     }
 }
 
@@ -347,17 +404,36 @@ fn write(file: &Path, body: &[u8], synced: bool) -> io::Result<()> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    written.write_all(body)?;
-    if synced {
-        written.sync_all()?;
-    }
-    fs::rename(&new, file)?;
+    let write_new = || {
+        let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        written.write_all(body)?;
+        if synced {
+            written.sync_all()?;
+        }
+        fs::rename(&new, file)
+    };
+    write_new().inspect_err(|_| {
+        // A full disk does not keep halves; where this fails, too, the next start removes it.
+        fs::remove_file(&new).ok();
+    })?;
     match file.parent().filter(|_| synced) {
         // Without it the name may be gone after a crash.
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// What is never dropped while the disk is full, or a receiver away.
+fn is_weighty(event: Event) -> bool {
+    matches!(event, Event::Alarm | Event::Quarantine)
+}
+
+/// What a URL is called in the log. User, path and query may be all that a receiver asks for.
+fn name(url: &str, tag: &str) -> String {
+    let url = url.parse::<Uri>().unwrap_or_default();
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    let (scheme, host) = (url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default());
+    format!("{scheme}://{host}{port} ({})", &tag[..8])
 }
 
 /// Tag, id and kind, from the name of a file.
@@ -458,5 +534,55 @@ mod tests {
         tokio::time::advance(RETRY_FIRST).await;
         events.delivered(hook, &next, event);
         assert_eq!(hook.next(), Ok((bad, Event::Match)), "it takes events again: nothing waits longer");
+    }
+
+    /// A disk that takes nothing: what an alarm and the quarantine say is kept in memory, told from there, and written
+    /// down when it can be.
+    #[tokio::test]
+    async fn a_full_disk_keeps_no_alarm_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = open(dir.path(), "http://127.0.0.1:1/");
+        let (hook, folder) = (&events.hooks[0], dir.path().join(FOLDER));
+        fs::remove_dir(&folder).unwrap();
+        fs::write(&folder, "a file is in the way").unwrap();
+        events.publish(Event::Match, number(0));
+        events.publish(Event::Alarm, number(1));
+        events.publish(Event::Quarantine, number(2));
+        assert_eq!(kinds(&events), [Event::Alarm, Event::Quarantine]);
+        events.settle();
+        let (id, event) = hook.next().unwrap();
+        let body = events.body(hook, &id, event).unwrap().expect("from memory");
+        assert!(String::from_utf8_lossy(&body).contains("{\"n\":1}"));
+        events.delivered(hook, &id, event);
+
+        fs::remove_file(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        events.settle();
+        assert_eq!((hook.queue().in_memory().count(), fs::read_dir(&folder).unwrap().count()), (0, 1));
+        let again = open(dir.path(), "http://127.0.0.1:1/");
+        assert_eq!(kinds(&again), [Event::Quarantine]);
+        let (id, event) = hook.next().unwrap();
+        assert!(events.body(hook, &id, event).unwrap().is_some(), "from the file");
+        events.delivered(hook, &id, event);
+        assert_eq!((events.waiting(), fs::read_dir(&folder).unwrap().count()), (0, 0));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = open(dir.path(), "http://127.0.0.1:1/");
+        fs::remove_dir(dir.path().join(FOLDER)).unwrap();
+        for n in 0..=IN_MEMORY_MAX {
+            events.publish(Event::Alarm, number(n));
+        }
+        assert_eq!(events.waiting(), IN_MEMORY_MAX);
+        assert!(events.metrics.render().unwrap().contains("hashgate_events_total{result=\"lost\"} 1"));
+    }
+
+    #[test]
+    fn the_log_names_no_secret_of_a_url() {
+        let named =
+            name("https://user:pass@hooks.example.test:8443/services/T0/B0/secret?token=secret", "0123456789abcdef");
+        assert_eq!(named, "https://hooks.example.test:8443 (01234567)");
     }
 }

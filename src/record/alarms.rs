@@ -1,16 +1,23 @@
 //! What an operator must look at now: each alarm is raised once and ends once, however often its cause is noticed.
 //!
-//! Both edges are a log line, an audit line, an event for webhooks, and the gauge `hashgate_alarm`.
+//! Both edges are a log line, an audit line, an event for webhooks, and the gauge `hashgate_alarm`. The log and the gauge
+//! come at once; what goes to a disk is handed to a thread that may wait, and what a full disk does not take is kept and
+//! tried again.
 
 use super::{Audit, Metrics};
 use crate::act::Events;
 use crate::config::settings::Event;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::runtime::Handle;
+
+/// Audit lines that wait for room on the disk; of more, the oldest go.
+const OWED_MAX: usize = 1000;
 
 macro_rules! alarms {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
@@ -58,22 +65,41 @@ alarms! {
 /// Which alarms are raised.
 pub struct Alarms {
     metrics: Metrics,
-    audit: Arc<Audit>,
-    events: Arc<Events>,
+    books: Arc<Books>,
     /// With what each is about: the name of a list or of a tenant, or nothing.
     raised: Mutex<BTreeSet<(Alarm, String)>>,
     /// The same without the names, one bit each, for those who ask at every upload.
     bits: AtomicU32,
 }
 
+/// Where edges are written down.
+struct Books {
+    metrics: Metrics,
+    audit: Arc<Audit>,
+    events: Arc<Events>,
+    /// Whoever writes; nobody who only notes something waits for it.
+    turn: Mutex<()>,
+    owed: Mutex<Owed>,
+}
+
+/// What is not written down yet, in order.
+#[derive(Default)]
+struct Owed {
+    lines: VecDeque<Map<String, Value>>,
+    /// The first line was tried already, and counted as a failure.
+    is_stuck: bool,
+    events: VecDeque<Map<String, Value>>,
+}
+
 impl Alarms {
     /// None is raised.
     pub fn new(metrics: Metrics, audit: Arc<Audit>, events: Arc<Events>) -> Alarms {
-        Alarms { metrics, audit, events, raised: Mutex::default(), bits: AtomicU32::new(0) }
+        let books = Books { metrics: metrics.clone(), audit, events, turn: Mutex::default(), owed: Mutex::default() };
+        Alarms { metrics, books: Arc::new(books), raised: Mutex::default(), bits: AtomicU32::new(0) }
     }
 
     /// Raises an alarm; where it is raised already, nothing happens. `detail` is one sentence for an operator. It leaves
-    /// the house, so it holds no digest, no key and nothing about a person. A file is synced: not for every request.
+    /// the house, so it holds no digest, no key and nothing about a person. Within a runtime nothing waits for the disk.
     pub fn raise(&self, alarm: Alarm, detail: &str) {
         self.raise_about(alarm, "", detail);
     }
@@ -118,6 +144,11 @@ impl Alarms {
         changed
     }
 
+    /// Writes down what is owed: what a full disk did not take the last time, too. It blocks.
+    pub fn settle(&self) {
+        self.books.settle();
+    }
+
     fn write(&self, alarm: Alarm, state: &'static str, subject: &str, detail: Option<&str>) {
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         let mut told = Map::new();
@@ -133,11 +164,61 @@ impl Alarms {
         line.insert("time".to_owned(), json!(now));
         line.insert("operation".to_owned(), json!("Alarm"));
         line.insert("outcome".to_owned(), json!(state));
-        if self.audit.append(&line).is_err() {
-            self.metrics.audit_failure();
-        }
         told.insert("state".to_owned(), json!(state));
-        self.events.publish(Event::Alarm, told);
+        self.books.owe(line, told);
+        match Handle::try_current() {
+            Ok(runtime) => {
+                let books = self.books.clone();
+                // Where the runtime ends before that, whoever stops the gate settles.
+                runtime.spawn_blocking(move || books.settle());
+            }
+            Err(_) => self.books.settle(),
+        }
+    }
+}
+
+impl Books {
+    fn owe(&self, line: Map<String, Value>, event: Map<String, Value>) {
+        let mut owed = self.owed();
+        owed.events.push_back(event);
+        owed.lines.push_back(line);
+        if owed.lines.len() > OWED_MAX {
+            tracing::error!("the audit log takes no line for long: the line of an alarm is lost");
+            owed.lines.pop_front();
+        }
+    }
+
+    fn settle(&self) {
+        self.settle_with(|line| self.audit.append(line));
+    }
+
+    fn settle_with(&self, append: impl Fn(&Map<String, Value>) -> io::Result<()>) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // First: an event that finds no room on the disk is told all the same.
+        while let Some(event) = self.next(|owed| owed.events.pop_front()) {
+            self.events.publish(Event::Alarm, event);
+        }
+        while let Some(line) = self.next(|owed| owed.lines.pop_front()) {
+            let failed = append(&line).is_err();
+            let mut owed = self.owed();
+            if failed {
+                owed.lines.push_front(line);
+                if !std::mem::replace(&mut owed.is_stuck, true) {
+                    self.metrics.audit_failure();
+                }
+                return;
+            }
+            owed.is_stuck = false;
+        }
+    }
+
+    /// The next of them, and nobody waits while it is written.
+    fn next<T>(&self, take: impl FnOnce(&mut Owed) -> Option<T>) -> Option<T> {
+        take(&mut self.owed())
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Owed> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,5 +276,55 @@ mod tests {
             ])
         );
         assert!(!dir.path().join("events").exists(), "nobody is to be told");
+    }
+
+    /// What a full disk does not take is written once there is room, in order; what is told meanwhile is told once.
+    #[test]
+    fn what_a_full_disk_does_not_take_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (alarms, metrics) = alarms(dir.path());
+        let (line, full) = (|n: usize| json!({ "n": n }).as_object().cloned().unwrap(), io::ErrorKind::StorageFull);
+        alarms.books.owe(line(0), line(0));
+        for _ in 0..3 {
+            alarms.books.settle_with(|_| Err(full.into()));
+        }
+        assert!(metrics.render().unwrap().contains("hashgate_audit_failures_total 1"), "one line");
+        for n in 1..=OWED_MAX {
+            alarms.books.owe(line(n), line(n));
+        }
+        let text = || std::fs::read_to_string(dir.path().join("audit.log")).unwrap();
+        assert_eq!((text(), alarms.books.owed().events.len()), (String::new(), OWED_MAX));
+        alarms.settle();
+        let lines: Vec<Value> = text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["n"], lines.len(), alarms.books.owed().events.len()), (&json!(1), OWED_MAX, 0));
+        alarms.settle();
+        assert_eq!(text().lines().count(), OWED_MAX);
+    }
+
+    /// Who raises it from within a runtime does not wait for the disk.
+    #[tokio::test]
+    async fn a_request_does_not_wait_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (alarms, _) = alarms(dir.path());
+        let busy = alarms.books.clone();
+        let (held, is_held) = std::sync::mpsc::sync_channel(1);
+        let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
+        let disk = std::thread::spawn(move || {
+            let _turn = busy.turn.lock().unwrap();
+            held.send(()).unwrap();
+            ended.recv()
+        });
+        is_held.recv().unwrap();
+        alarms.raise(Alarm::Flood, "while the disk is busy");
+        assert!(alarms.is_raised(Alarm::Flood));
+        end.send(()).unwrap();
+        disk.join().unwrap().unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), async {
+            while !std::fs::read_to_string(dir.path().join("audit.log")).unwrap().contains("\"flood\"") {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
     }
 }

@@ -85,7 +85,7 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     (
         "hashgate_events_total",
         &["result"],
-        "What came of events: delivered, failed (a try; it is tried again), dropped (too many matches waited), or lost (the disk took none).",
+        "What came of events: delivered, failed (a try; it is tried again), dropped (too many matches waited), or lost (the disk took none; those of alarms and cases wait in memory then).",
     ),
     (
         "hashgate_canary_total",
