@@ -59,7 +59,11 @@ pub async fn copy(
     gate.sinks.metrics.copy("read");
     record.inspected(digests);
     let finding = gate.look_up_as_read(&digests, decoded.as_ref(), true).await?;
-    match decide::verdict(finding, seen.subject, policy, gate.moment(OnUnavailable::Refuse)) {
+    let moment = gate.moment(OnUnavailable::Refuse);
+    if moment.observe_all {
+        record.observing_all();
+    }
+    match decide::verdict(finding, seen.subject, policy, moment) {
         Verdict::Forward(_, why) => {
             record.decided(&why);
             let releasing = match part {

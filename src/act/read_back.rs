@@ -5,11 +5,12 @@
 //! come again. What is under way is written down first, so that a restart takes it up again. It is never done with object
 //! lock, where nothing could be removed, or with a customer's key, where nothing could be read.
 
+use super::observe::{Later, decide_later};
 use super::own::{self, Identity, Place, Removal};
 use super::quarantine::{self, Read};
 use super::written_down;
 use crate::config::settings::Unverifiable;
-use crate::decide::{self, OnUnavailable, Subject, Verdict};
+use crate::decide::{Finding, Subject, Verdict};
 use crate::digest::Hashing;
 use crate::forward::{AnswerBody, buffered};
 use crate::gate::Gate;
@@ -299,13 +300,13 @@ fn failed(path: &str) -> String {
 async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> {
     let (identity, why) = loop {
         let looked = look(gate, job, identity).await;
-        match looked.map(|looked| (looked.verdict, looked.identity, looked.read)) {
-            Some((Verdict::Forward(_, why), ..)) => {
+        match looked.map(|looked| (looked.later, looked.identity, looked.read)) {
+            Some((Later::Is(Verdict::Forward(_, why)), ..)) => {
                 written_down(gate, &job.request, "ReadBack", "clean", &why);
                 return Some(Found::Clean);
             }
-            Some((Verdict::Reject(why, _), identity, _)) => break (identity, why),
-            Some((Verdict::Quarantine(why, _), identity, Some(read))) => {
+            Some((Later::Is(Verdict::Reject(why, _)), identity, _)) => break (identity, why),
+            Some((Later::Is(Verdict::Quarantine(why, _)), identity, Some(read))) => {
                 match quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await {
                     Ok(()) => break (identity, why),
                     Err(error) => {
@@ -319,16 +320,16 @@ async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> 
                     return None;
                 }
             }
-            Some((Verdict::Defer(_) | Verdict::Quarantine(..), ..)) | None => {
-                tracing::warn!(request = job.request, "an object cannot be read back yet; its key stays shut");
+            Some((Later::Waits | Later::Is(Verdict::Defer(_) | Verdict::Quarantine(..)), ..)) | None => {
+                tracing::warn!(request = job.request, "an object cannot be decided about yet; its key stays shut");
                 if !gate.read_backs.pause().await {
                     return None;
                 }
             }
         }
     };
-    // Another object has taken its place since it was read: it is gone.
-    while own::remove(gate, &job.place, &identity).await == Removal::Failed {
+    // Another object has taken its place since it was read: it is gone. Nothing is removed while all is let through.
+    while gate.observe.is_on() || own::remove(gate, &job.place, &identity).await == Removal::Failed {
         tracing::error!(request = job.request, "a listed object cannot be removed yet; its key stays shut");
         if !gate.read_backs.pause().await {
             return None;
@@ -341,7 +342,7 @@ async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> 
 /// An object that was looked at.
 struct Looked {
     identity: Identity,
-    verdict: Verdict,
+    later: Later,
     read: Option<Read>,
 }
 
@@ -354,11 +355,10 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
             let read = read_object(gate, answer, &job.subject).await?;
             (gate.look_up(&read.digests).await, Some(read))
         }
-        404 => (decide::Finding::Unlisted, None),
+        404 => (Finding::Unlisted, None),
         _ => return None,
     };
-    let verdict = decide::verdict(finding, &job.subject, &gate.settings.policy, gate.moment(OnUnavailable::Refuse));
-    Some(Looked { identity, verdict, read })
+    Some(Looked { identity, later: decide_later(gate, finding, &job.subject), read })
 }
 
 /// Reads the body of an answer; it is kept on the way where it could have to be.

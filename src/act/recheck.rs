@@ -4,10 +4,11 @@
 //! The queue is a folder with one file for each upload, written and synced before its end is released: neither a restart
 //! nor a full memory forgets one. A file holds digests that may turn out to be listed; only the gate's user can read it.
 
+use super::observe::{Later, decide_later};
 use super::own::{self, Identity, Place, Removal};
 use super::quarantine::{self, Read};
 use super::read_back::read_object;
-use crate::decide::{self, Finding, OnUnavailable, Subject, Undecidable, Verdict, Why};
+use crate::decide::{Finding, Subject, Undecidable, Verdict, Why};
 use crate::digest::Digests;
 use crate::forward::AnswerBody;
 use crate::gate::Gate;
@@ -245,10 +246,15 @@ async fn look_again(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Result<
             return Err(NotYet::Unread);
         }
     }
-    match decide::verdict(finding, &job.subject, &gate.settings.policy, gate.moment(OnUnavailable::Refuse)) {
+    match decide_later(gate, finding, &job.subject) {
+        Later::Waits => Err(NotYet::Undecided),
+        Later::Is(verdict) => act_on(gate, job, identity, verdict).await,
+    }
+}
+
+async fn act_on(gate: &Arc<Gate>, job: &Job, identity: &Identity, verdict: Verdict) -> Result<(), NotYet> {
+    match verdict {
         Verdict::Defer(_) => Err(NotYet::Undecided),
-        // Switched in this very moment.
-        Verdict::Forward(_, Why::Listed(_)) if gate.observe.is_on() => Err(NotYet::Undecided),
         Verdict::Forward(_, why) => {
             super::written_down(gate, &job.request, "Recheck", "clean", &why);
             Ok(())

@@ -6,9 +6,12 @@ use crate::support::eventually;
 use crate::support::fake_origin::FakeOrigin;
 use crate::support::gate::{Gate, Mode, gate};
 use crate::support::payload::Payload;
-use crate::support::store::Store;
+use crate::support::store::{Store, embedded};
+use hashgate::act::Order;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 async fn put(gate: &Gate, payload: &Payload) -> u16 {
     gate.client().put(Form::SignedChunks, "/bucket/key", payload).await.expect("an answer").status
@@ -93,12 +96,21 @@ async fn an_officer_lets_everything_through_in_an_emergency() {
     let observe = |state: &str, who: &str, reason: &str| {
         run(&["observe", state, "--config", &config, "--as", who, "--reason", reason], "")
     };
-    for (who, reason, code) in [("viewer", "r", 1), ("late", "r", 1), ("nobody", "r", 3), ("officer", " ", 1)] {
+    for (who, reason, code) in [("viewer", "r", 1), ("late", "r", 1), ("nobody", "r", 78), ("officer", " ", 1)] {
         assert_eq!(observe("on", who, reason).0, Some(code), "{who}");
     }
     assert_eq!(put(&gate, &bad).await, 403);
+    // The secret of anybody else need not be readable, and the officer's own must be.
+    let hidden = tokens.path().join("hidden");
+    let hide = |name: &str| std::fs::rename(tokens.path().join(name), &hidden).unwrap();
+    let show = |name: &str| std::fs::rename(&hidden, tokens.path().join(name)).unwrap();
+    hide("officer");
+    assert_eq!(observe("on", "officer", "r").0, Some(78));
+    show("officer");
+    hide("viewer");
     let (code, _, err) = observe("on", "officer", "the list refuses our logo");
     assert_eq!(code, Some(0), "{err}");
+    show("viewer");
     eventually("it is heeded", async || (put(&gate, &bad).await == 200).then_some(())).await;
     eventually("the alarm", async || gate.alarm("observe_all").await.then_some(())).await;
     assert_eq!(gate.metrics().await.0["hashgate_waived_total{setting=\"observe_all\"}"], 1.0);
@@ -116,4 +128,33 @@ async fn an_officer_lets_everything_through_in_an_emergency() {
         serde_json::json!([["on", "officer", "the list refuses our logo"], ["off", "officer", "the list is mended"]])
     );
     gate.stop().await;
+}
+
+/// A copy of a listed object that passes because of it is counted as an upload is.
+#[tokio::test]
+async fn a_copy_that_is_let_through_is_counted() {
+    let (store, bad) = (embedded().await, Payload::random(1, 1000));
+    store.client().create_bucket("bucket").await;
+    assert_eq!(store.client().put(Form::RawSigned, "/bucket/there", &bad).await.expect("an answer").status, 200);
+    let credentials =
+        format!("origin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}", store.access_key, store.secret_key);
+    let gate = gate(&store).list("sample", [bad.sha256()]).yaml(&credentials).start().await;
+    let source = [("x-amz-copy-source", "/bucket/there")];
+    let copy = async || gate.client().request("PUT", "/bucket/copy", &source, b"").await.status;
+    assert_eq!(copy().await, 403);
+    switch(&gate, true).await;
+    assert_eq!(copy().await, 200);
+    let metrics = gate.metrics().await.0;
+    let waived =
+        ["observe_all", "observe"].map(|setting| metrics[&format!("hashgate_waived_total{{setting=\"{setting}\"}}")]);
+    assert_eq!(waived, [1.0, 0.0]);
+    gate.stop().await;
+}
+
+/// An officer orders it, and the gate heeds it.
+pub(crate) async fn switch(gate: &Gate, on: bool) {
+    let now = OffsetDateTime::now_utc().format(&Rfc3339).expect("a time");
+    let order = Order { on, who: "officer".into(), reason: "a test".into(), time: now };
+    hashgate::act::order(&gate.dir().join("state"), &order).expect("it is written");
+    eventually("it is heeded", async || (gate.alarm("observe_all").await == on).then_some(())).await;
 }

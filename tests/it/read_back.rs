@@ -1,5 +1,6 @@
 //! While an object is being read back nobody gets at it, not even over a restart of the gate.
 
+use crate::alarms::switch;
 use crate::support::client::{Client, Response};
 use crate::support::eventually;
 use crate::support::fake_origin::{FakeOrigin, Step, answer};
@@ -86,6 +87,32 @@ async fn the_key_is_shut_until_the_verdict_even_over_a_restart() {
     assert_eq!(deletes.len(), 1);
     assert_eq!(deletes[0].headers("if-match"), ["\"e-1\""]);
     assert_eq!(std::fs::read_dir(gate.dir().join("state/read-back")).expect("a folder").count(), 0);
+    gate.stop().await;
+}
+
+/// While every match is let through, what is read back and listed is neither let go as if it were clean nor removed: its
+/// key stays shut until the rules hold again.
+#[tokio::test]
+async fn what_is_listed_waits_while_every_match_is_let_through() {
+    let listed = Payload::random(1, 300_000);
+    let origin = origin(listed.clone(), Arc::new(AtomicBool::new(true))).await;
+    let gate = gate(&Store::fake(origin.address)).list("sample", [listed.sha1()]).yaml(YAML).start().await;
+    switch(&gate, true).await;
+    let client = gate.client();
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { complete(&client).await }
+    });
+    let reads = || origin.exchanges().iter().filter(|exchange| exchange.line() == "GET /b/k HTTP/1.1").count();
+    eventually("it is read again and again", async || (reads() >= 2).then_some(())).await;
+    assert_eq!(client.get("/b/k").await.status, 503);
+    assert!(!origin.exchanges().iter().any(|exchange| exchange.line().starts_with("DELETE")));
+    assert!(!gate.audit().iter().any(|line| line["operation"] == "ReadBack"));
+
+    switch(&gate, false).await;
+    let answer = waiting.await.expect("no panic");
+    assert!(answer.text().contains("AccessDenied"), "{answer:?}");
+    gate.audit_line("removed", |line| line["operation"] == "ReadBack" && line["outcome"] == "removed").await;
     gate.stop().await;
 }
 
