@@ -33,6 +33,9 @@ const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 /// What a piece of a file that goes to the store is read in.
 const READ_SIZE: usize = 256 << 10;
 
+/// How long an object may still be on its way when the store has said that it has it.
+const AFTER_ANSWER: Duration = Duration::from_secs(2);
+
 /// What tells an object that is there from another: the SHA-256 of its bytes, which are sealed.
 const SHA256_HEADER: &str = "x-amz-meta-sha256";
 
@@ -138,17 +141,18 @@ impl Store {
         tokio::pin!(answer);
         let sending = content.send(pieces, self.stall_max);
         tokio::pin!(sending);
-        let sent = tokio::select! {
-            biased;
-            sent = &mut sending => sent?,
-            // It has not taken everything, and does not want to.
-            early = &mut answer => {
-                expect_success(early?).await?;
-                return Err(StoreError::Away(OriginError::Broken("it answered before it had the whole object".into())));
+        let (sent, answer) = tokio::select! {
+            sent = &mut sending => {
+                let answer = timeout(self.stall_max, answer).await.map_err(|_| OriginError::Stalled)??;
+                (sent?, expect_success(answer).await?)
+            }
+            // A refusal, or it has counted the bytes and waits for no more: then nothing is left to be handed over.
+            answer = &mut answer => {
+                let answer = expect_success(answer?).await?;
+                (timeout(AFTER_ANSWER, sending).await.map_err(|_| OriginError::Stalled)??, answer)
             }
         };
-        let answer = timeout(self.stall_max, answer).await.map_err(|_| OriginError::Stalled)??;
-        buffered(expect_success(answer).await?).await?;
+        buffered(answer).await?;
         if sent == sums.length {
             return Ok(());
         }
