@@ -20,7 +20,7 @@ use crate::digest::Digests;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
 use crate::gate::Gate;
-use crate::inspect::{Decoded, Inspected, Inspection};
+use crate::inspect::{Decoded, InspectError, Inspected, Inspection};
 use crate::multipart::{Completing, Role, UploadId};
 use crate::record::{Alarm, Record};
 use crate::relay;
@@ -127,6 +127,10 @@ async fn attempt(
     upload.run(record, client, id, origin_head, reframe).await
 }
 
+/// The largest archive that is let through to a store that unpacks it, in bytes: all of it is kept in memory until every
+/// member was looked up.
+const UNPACKED_MAX: u64 = 64 << 20;
+
 /// A request whose body has to be looked up.
 struct Upload<'a> {
     gate: &'a Arc<Gate>,
@@ -158,9 +162,17 @@ impl Upload<'_> {
         let number = Head::of(&self.parts).query_value("partNumber").as_deref().and_then(part_number);
         let mut role = Role::of(&gate.multipart, &self.errand, id.clone(), number, gate.algorithms()).await?;
         let mut held = Held::new(gate.origin.clone(), origin_head);
+        let length = self.errand.framing.declared_length;
+        if self.errand.unpacked {
+            // Its members become objects as they arrive, each before the end of the archive.
+            if length.is_none_or(|length| length > UNPACKED_MAX) {
+                return Err(Failure::Body(InspectError::TooLarge));
+            }
+            held = held.whole();
+        }
         // A client that waits for 100 Continue hears the origin's own word, unless its payload is so short that the
         // origin must not hear of it yet.
-        if client.expects_100 && self.errand.framing.declared_length.is_some_and(|length| length > WINDOW as u64) {
+        if client.expects_100 && !self.errand.unpacked && length.is_some_and(|length| length > WINDOW as u64) {
             match held.open_and_wait().await {
                 Ok(()) => {}
                 Err(interrupted) => return interruption(gate, record, interrupted, None).await,

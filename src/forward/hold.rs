@@ -31,6 +31,8 @@ pub struct Held {
     kept: VecDeque<Bytes>,
     /// Payload bytes in `kept` while the request is not open.
     window: usize,
+    /// How many those may be before it is opened.
+    window_max: usize,
 }
 
 /// What stops a [`Held`] from taking more.
@@ -79,7 +81,13 @@ impl Drop for AbortOnDrop {
 impl Held {
     /// An upload with this head, nothing of which has been sent.
     pub fn new(origin: Arc<Origin>, head: OriginHead) -> Held {
-        Held { origin, head, stream: None, kept: VecDeque::new(), window: 0 }
+        Held { origin, head, stream: None, kept: VecDeque::new(), window: 0, window_max: WINDOW }
+    }
+
+    /// Keeps all of the payload back until it is decided: what the origin does with it does not wait for its end.
+    #[must_use]
+    pub fn whole(self) -> Held {
+        Held { window_max: usize::MAX, ..self }
     }
 
     /// Whether the origin has been sent anything.
@@ -98,7 +106,7 @@ impl Held {
             self.kept.push_back(wire);
             return Ok(());
         }
-        if payload && self.window + wire.len() > WINDOW {
+        if payload && self.window + wire.len() > self.window_max {
             // More than a window: what was kept so far is not the end.
             self.open().await?;
             self.send_kept().await?;

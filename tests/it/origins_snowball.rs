@@ -1,9 +1,10 @@
 //! Archives that MinIO unpacks: with `snowball: inspect` every member is looked up before any is there.
 
 use crate::support::client::Form;
+use crate::support::fake_origin::FakeOrigin;
 use crate::support::gate::{Mode, assert_refused, gate};
 use crate::support::payload::Payload;
-use crate::support::store::stores;
+use crate::support::store::{Store, stores};
 use std::io::Read as _;
 
 fn archive(members: &[(&str, &Payload)]) -> Vec<u8> {
@@ -73,4 +74,26 @@ async fn every_member_of_an_archive_is_looked_up() {
             gate.stop().await;
         }
     }
+}
+
+/// MinIO makes objects of members while the rest of an archive is still coming: nothing of a listed one may go on, however
+/// much follows the listed member. What is too long for that is refused.
+#[tokio::test]
+async fn nothing_of_a_listed_archive_goes_on() {
+    let origin = FakeOrigin::accepting().await;
+    let store = Store::fake(origin.address);
+    let (bad, more) = (Payload::random(4, 90_000), Payload::random(5, 3 << 20));
+    let gate = gate(&store).list("sample", [bad.sha256()]).yaml("snowball: inspect").start().await;
+    let client = gate.client();
+    let put = async |form: Form, body: Payload| {
+        client.send(client.upload_with(form, "/bucket/a.tar", &body, &[HEADER])).await.expect("an answer")
+    };
+    for form in [Form::RawUnsigned, Form::SignedChunks, Form::Expect100] {
+        assert_refused(&put(form, archive(&[("bad", &bad), ("more", &more)]).into()).await);
+    }
+    assert!(origin.exchanges().iter().all(|exchange| exchange.body.is_empty()));
+    assert_eq!(put(Form::RawUnsigned, archive(&[("more", &more)]).into()).await.status, 200);
+    let large = put(Form::RawUnsigned, Payload::random(6, (64 << 20) + 1)).await;
+    assert_eq!((large.status, &*large.code()), (400, "EntityTooLarge"));
+    gate.stop().await;
 }
