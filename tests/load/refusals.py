@@ -153,7 +153,8 @@ def main():
         extra = (
             f"quarantine: {{ bucket: {quarantine}, recipients: [ {pyrage.x25519.Identity.generate().to_public()} ], "
             f"credentials: {{ access_key: {store.access_key}, secret_key: {store.secret_key} }} }}\n"
-            f"policy: {{ rules: [ {{ bucket: {kept}, action: quarantine }} ] }}\n")
+            # An entry that floods would be kept everywhere.
+            f"policy: {{ flood: {{ uploads: 1000000 }}, rules: [ {{ bucket: {kept}, action: quarantine }} ] }}\n")
         gate = Gate(Path(tempfile.mkdtemp(prefix="hashgate-load-")), store, mode, False, extra)
         begin = time.monotonic()
         targets = dict(zip(KINDS, (presigned(gate, bucket) for bucket in (ordinary, kept, ordinary))))
