@@ -609,7 +609,7 @@ impl Default for Limits {
             refusals_per_minute: 10_000,
             drain_timeout: Duration::from_secs(30),
             // Longer than a lookup and a synced write of a small payload take.
-            refusal_grid: Duration::from_millis(100),
+            refusal_grid: Duration::from_millis(250),
         }
     }
 }
