@@ -4,7 +4,8 @@
 //!
 //! The entries are synthetic; a million of them unless the environment says otherwise. `HASHGATE_BENCH_DIR` is where the
 //! index and its temporary files go. What is printed of lookups is the median latency of single calls, in random order,
-//! over a map that is in memory.
+//! over a map that is in memory. Each contender has a map of its own: the tables by which a processor finds a page of a map
+//! are megabytes themselves, and whoever shares them with a binary search finds them in the cache.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and has no requests to stop")]
 
@@ -46,7 +47,9 @@ fn main() {
     let started = Instant::now();
     assert_eq!(index.scrub(Duration::ZERO, &|| false), 0);
     println!("verifying every page       {:>9.2} s", started.elapsed().as_secs_f64());
-    lookups(&index, &place, entries);
+    let another = Index::open(&place, &key, Access::Map).expect("the index opens");
+    assert_eq!(another.scrub(Duration::ZERO, &|| false), 0);
+    lookups([&index, &another], &place, entries);
 }
 
 fn compile(place: &Path, key: &Key, entries: u64) {
@@ -75,17 +78,20 @@ fn compile(place: &Path, key: &Key, entries: u64) {
     println!("peak anonymous memory      {:>9} MiB", peak.stop() >> 20);
 }
 
-fn lookups(index: &Index, place: &Path, entries: u64) {
-    let file = Bytes::map(&File::open(place).expect("the index")).expect("a map");
-    let rows = index.rows() as usize;
-    let row = |number: usize| {
-        let at = PAGE * (1 + number / ROWS_PER_PAGE) + number % ROWS_PER_PAGE * ROW;
-        &file[at..at + 16]
-    };
-    for number in (0..rows).step_by(ROWS_PER_PAGE) {
-        black_box(row(number));
-        black_box(file[PAGE * (1 + number / ROWS_PER_PAGE)]);
+/// A map of the file, every page of which was touched.
+fn map(place: &Path) -> Bytes {
+    let map = Bytes::map(&File::open(place).expect("the index")).expect("a map");
+    for byte in map.iter().step_by(PAGE) {
+        black_box(*byte);
     }
+    map
+}
+
+/// The same index twice: for hits, and for misses.
+fn lookups([index, another]: [&Index; 2], place: &Path, entries: u64) {
+    let maps = [map(place), map(place), map(place)];
+    let [read, searched_map, searched_in_vain_map] = &maps;
+    let rows = index.rows() as usize;
     let mut numbers = Numbers(7);
     // Each contender has digests of its own: none profits from what the one before it brought into the cache.
     let mut hits = || -> Vec<Digest> { (0..LOOKUPS).map(|_| digest(numbers.next() % entries)).collect() };
@@ -95,20 +101,20 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
     let mut misses = || marks((0..LOOKUPS).map(|_| digest(entries + numbers.next() % (1 << 40))).collect());
     let (miss_marks, searched_in_vain) = (misses(), misses());
     let (not_stored, not_filtered, not_filtered_too) = (misses(), misses(), misses());
-    let places: Vec<usize> = (0..LOOKUPS).map(|_| numbers.next() as usize % file.len()).collect();
+    let places: Vec<usize> = (0..LOOKUPS).map(|_| numbers.next() as usize % read.len()).collect();
 
-    let look_up = |mark: &[u8; 16], listed: bool| {
+    let look_up = |index: &Index, mark: &[u8; 16], listed: bool| {
         assert_eq!(index.look_up_mark(mark, None) != Ok(Hit::None), listed);
         u64::from(listed)
     };
-    let search = |mark: &[u8; 16]| u64::from(binary_search(rows, row, mark));
+    let search = |map: &Bytes, mark: &[u8; 16]| u64::from(binary_search(map, rows, mark));
     race(&[
-        ("random read of the map", &|at| u64::from(file[places[at]])),
+        ("random read of the map", &|at| u64::from(read[places[at]])),
         ("keyed hash", &|at| u64::from(index.seal().mark(&hashed[at])[0])),
-        ("index, hit", &|at| look_up(&hit_marks[at], true)),
-        ("index, miss", &|at| look_up(&miss_marks[at], false)),
-        ("binary search, hit", &|at| search(&searched[at])),
-        ("binary search, miss", &|at| search(&searched_in_vain[at])),
+        ("index, hit", &|at| look_up(index, &hit_marks[at], true)),
+        ("index, miss", &|at| look_up(another, &miss_marks[at], false)),
+        ("binary search, hit", &|at| search(searched_map, &searched[at])),
+        ("binary search, miss", &|at| search(searched_in_vain_map, &searched_in_vain[at])),
     ]);
     let all_marks = || (0..entries).map(|number| index.seal().mark(&digest(number)));
     let bloom = Bloom::of(all_marks(), entries);
@@ -116,7 +122,7 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
     let then_index = |mark: &[u8; 16]| bloom.may_hold(mark) && index.look_up_mark(mark, None) != Ok(Hit::None);
     let then_set = |mark: &[u8; 16]| bloom.may_hold(mark) && set.contains(mark);
     race(&[
-        ("random read of the map", &|at| u64::from(file[places[at]])),
+        ("random read of the map", &|at| u64::from(read[places[at]])),
         ("Bloom, then index, hit", &|at| u64::from(then_index(&filtered[at]))),
         ("Bloom, then index, miss", &|at| u64::from(then_index(&not_filtered[at]))),
         ("hash set, hit", &|at| u64::from(set.contains(&stored[at]))),
@@ -126,19 +132,23 @@ fn lookups(index: &Index, place: &Path, entries: u64) {
     ]);
 }
 
-/// Prints the median time of each, beside that of the first. They take turns, so that what else the machine does
-/// meets all of them. Each call is timed by itself: reading the clock waits for the loads before it, so that no call
+/// Prints the median time of each, beside that of the first. They take turns, in another order each time, so that what
+/// else the machine does, and what a contender leaves to the next, meets all of them. Each call is timed by itself: reading the clock waits for the loads before it, so that no call
 /// overlaps with the next. What the clock itself takes is taken off.
 fn race(contenders: &[(&str, &dyn Fn(usize) -> u64)]) {
     let all: Vec<&dyn Fn(usize) -> u64> =
         [&(|_| 0u64) as &dyn Fn(usize) -> u64].into_iter().chain(contenders.iter().map(|c| c.1)).collect();
     let mut times: Vec<Vec<u64>> = vec![Vec::with_capacity(LOOKUPS); all.len()];
+    let (mut order, mut numbers): (Vec<usize>, Numbers) = ((0..all.len()).collect(), Numbers(11));
     for turn in 0..LOOKUPS / TURN {
-        for (call, times) in all.iter().zip(&mut times) {
+        for last in (1..order.len()).rev() {
+            order.swap(last, numbers.next() as usize % (last + 1));
+        }
+        for &next in &order {
             for at in turn * TURN..(turn + 1) * TURN {
                 let started = Instant::now();
-                black_box(call(at));
-                times.push(started.elapsed().as_nanos() as u64);
+                black_box(all[next](at));
+                times[next].push(started.elapsed().as_nanos() as u64);
             }
         }
     }
@@ -156,7 +166,11 @@ fn race(contenders: &[(&str, &dyn Fn(usize) -> u64)]) {
     }
 }
 
-fn binary_search<'a>(rows: usize, row: impl Fn(usize) -> &'a [u8], mark: &[u8]) -> bool {
+fn binary_search(map: &Bytes, rows: usize, mark: &[u8]) -> bool {
+    let row = |number: usize| {
+        let at = PAGE * (1 + number / ROWS_PER_PAGE) + number % ROWS_PER_PAGE * ROW;
+        &map[at..at + 16]
+    };
     let (mut low, mut high) = (0, rows);
     while low < high {
         let middle = low + (high - low) / 2;
