@@ -54,17 +54,22 @@ osd_max_object_namespace_len = 64
 rgw_frontends = beast endpoint=127.0.0.1:$port
 rgw_data = $dir/rgw
 C
+  # The monitor of a machine that is busy sometimes does not answer; what it is asked may be asked again.
+  ceph() {
+    for _ in 1 2 3 4; do timeout 20 ceph -c "$conf" "$@" && return; done
+    return 1
+  }
   {
     # The map must speak the first protocol only, as the monitor does, or it never finds a quorum.
     monmaptool --create --clobber --fsid "$id" --addv a "[v1:127.0.0.1:$((port + 9000))]" "$dir/monmap"
     ceph-mon -c "$conf" -i a --mkfs --fsid "$id" --monmap "$dir/monmap"
     ceph-mon -c "$conf" -i a
-    for _ in $(seq 60); do timeout 5 ceph -c "$conf" mon stat && break; sleep 0.5; done
-    ceph -c "$conf" osd new "$osd" 0
+    ceph mon stat
+    ceph osd new "$osd" 0
     ceph-osd -c "$conf" -i 0 --mkfs --osd-uuid "$osd"
-    ceph -c "$conf" osd crush add osd.0 1.0 host=localhost0 root=default
+    ceph osd crush add osd.0 1.0 host=localhost0 root=default
     for _ in 1 2 3 4 5; do ceph-osd -c "$conf" -i 0 && break; sleep 1; done
-    for _ in $(seq 80); do ceph -c "$conf" osd stat | grep -q '1 up' && break; sleep 0.5; done
+    for _ in $(seq 80); do ceph osd stat | grep -q '1 up' && break; sleep 0.5; done
     radosgw -c "$conf" -n client.rgw
     for _ in $(seq 60); do curl -s -o /dev/null "http://127.0.0.1:$port/" && break; sleep 1; done
     timeout 60 radosgw-admin -c "$conf" -n client.rgw user create --uid test --display-name test \
