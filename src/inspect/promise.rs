@@ -24,6 +24,9 @@ pub enum BrokenPromise {
     /// A checksum differs.
     #[error("a checksum of the payload is not the one that was sent with it")]
     Checksum,
+    /// A checksum differs, and `x-amz-sdk-checksum-algorithm` names another algorithm.
+    #[error("x-amz-sdk-checksum-algorithm does not name the algorithm of the checksum that was sent")]
+    Algorithm,
     /// A digest or checksum that is not base64 of the right length.
     #[error("a digest or checksum header is malformed")]
     Malformed,
@@ -35,6 +38,7 @@ impl BrokenPromise {
         match self {
             BrokenPromise::ContentSha256 => Code::XAmzContentSHA256Mismatch,
             BrokenPromise::ContentMd5 | BrokenPromise::Checksum => Code::BadDigest,
+            BrokenPromise::Algorithm => Code::InvalidRequest,
             BrokenPromise::Malformed => Code::InvalidDigest,
         }
     }
@@ -45,6 +49,7 @@ impl BrokenPromise {
             BrokenPromise::ContentSha256 => "content_sha256_mismatch",
             BrokenPromise::ContentMd5 => "content_md5_mismatch",
             BrokenPromise::Checksum => "checksum_mismatch",
+            BrokenPromise::Algorithm => "checksum_algorithm",
             BrokenPromise::Malformed => "digest_malformed",
         }
     }
@@ -55,6 +60,8 @@ pub struct Promises {
     sha256: Promised,
     md5: Option<[u8; 16]>,
     checksums: Vec<Checksum>,
+    /// The algorithm that the client says it has used.
+    algorithm: Option<String>,
 }
 
 struct Checksum {
@@ -113,7 +120,8 @@ impl Promises {
             let expected = in_header.map(|value| decode_checksum(value.as_bytes(), &computing)).transpose()?;
             checksums.push(Checksum { header, computing, expected });
         }
-        Ok(Promises { sha256, md5, checksums })
+        let algorithm = headers.get("x-amz-sdk-checksum-algorithm").and_then(|value| value.to_str().ok());
+        Ok(Promises { sha256, md5, checksums, algorithm: algorithm.map(str::to_ascii_lowercase) })
     }
 
     /// Whether the digests must hold MD5 for this.
@@ -147,7 +155,8 @@ impl Promises {
                 in_trailer.map(|(_, value)| decode_checksum(value.as_bytes(), &checksum.computing)).transpose()?;
             let computed = checksum.computing.finish(digests);
             if [checksum.expected, in_trailer].into_iter().flatten().any(|expected| expected != computed) {
-                return Err(BrokenPromise::Checksum);
+                let other = self.algorithm.filter(|name| checksum.header.strip_prefix("x-amz-checksum-") != Some(name));
+                return Err(if other.is_some() { BrokenPromise::Algorithm } else { BrokenPromise::Checksum });
             }
         }
         Ok(())
@@ -269,6 +278,23 @@ mod tests {
     fn a_value_of_another_length_is_malformed() {
         assert_eq!(check("x-amz-checksum-crc32", "AAAA", b""), Err(BrokenPromise::Malformed));
         assert_eq!(check("content-md5", "not base64", b""), Err(BrokenPromise::Malformed));
+    }
+
+    /// As Amazon S3 tells them apart.
+    #[test]
+    fn a_checksum_of_another_algorithm_than_the_client_says() {
+        for (algorithm, payload, expected) in [
+            ("CRC32", "12345678", Err(BrokenPromise::Checksum)),
+            ("CRC32C", "12345678", Err(BrokenPromise::Algorithm)),
+            ("CRC32C", "123456789", Ok(())),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-amz-checksum-crc32", HeaderValue::from_static("y/Q5Jg=="));
+            headers.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static(algorithm));
+            let mut promises = Promises::read(&headers, Promised::Nothing, &[], false).unwrap();
+            promises.update(payload.as_bytes());
+            assert_eq!(promises.check(&Digests::of(payload.as_bytes()), &[]), expected, "{algorithm} {payload}");
+        }
     }
 
     #[test]
