@@ -80,7 +80,7 @@ pub async fn copy(
                         (&gate.quarantine, place, keeping, etag)
                         && let Ok(sealed) = keeping.finish().await
                     {
-                        quarantine.parts().stored(id, number, &etag, sealed);
+                        quarantine.parts().stored(id, number, &etag, sealed).await;
                     }
                     Ok(answer)
                 }

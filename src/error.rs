@@ -25,6 +25,8 @@ pub enum Failure {
     Complete(CompleteError),
     /// A CompleteMultipartUpload whose whole nobody hashed.
     Unverifiable,
+    /// A CompleteMultipartUpload that names a part which the store does not have.
+    PartAbsent,
     /// An archive that the store would unpack, whose members cannot all be told.
     Archive(ArchiveError),
     /// A header says that the payload is encoded, and it cannot be decoded within the bounds.
@@ -112,6 +114,7 @@ impl Failure {
             Failure::Complete(CompleteError::Order) => {
                 (Code::InvalidPartOrder, Code::InvalidPartOrder.message().to_owned())
             }
+            Failure::PartAbsent => (Code::InvalidPart, Code::InvalidPart.message().to_owned()),
             Failure::Unverifiable => (
                 Code::NotImplemented,
                 "The parts of this upload are not all known to this gateway. Please upload them again.".to_owned(),
@@ -161,6 +164,7 @@ impl Failure {
         match self {
             Failure::Archive(_)
             | Failure::Refused(_)
+            | Failure::PartAbsent
             | Failure::Unverifiable
             | Failure::Undecodable
             | Failure::UnknownCopy
@@ -207,6 +211,7 @@ impl Failure {
             Failure::UnknownCopy => "copy_unknown",
             Failure::ReadBack => "read_back_pending",
             Failure::ReadBackBroken => "read_back_broken",
+            Failure::PartAbsent => "part_absent",
             Failure::Unverifiable => "multipart_unverifiable",
             Failure::Listed => "listed",
             Failure::Quarantined => "quarantined",

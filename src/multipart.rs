@@ -6,6 +6,9 @@
 //! chain goes on when the store has taken the part, and the `journal` keeps it over a restart. A Complete is let
 //! through when the chain covers exactly the parts and ETags that it names, and the digest of the whole is on no list.
 //!
+//! CreateMultipartUpload says what the object will be described by, and whether its readers will decode it. An upload
+//! whose beginning was seen here has no part that was not.
+//!
 //! Between the release of a part and the store's answer nobody knows which bytes the store has; so a Complete waits for
 //! releases under way, and no part is released while a Complete is.
 
@@ -26,6 +29,7 @@ use crate::s3::complete::{NamedPart, plain_etag};
 use bytes::Bytes;
 use chain::{Base, Chain, Change, Cover, Fed};
 use journal::{Journal, Page};
+use serde::{Deserialize, Serialize};
 use spool::{Spool, Spooled};
 use std::collections::HashMap;
 use std::io;
@@ -50,6 +54,8 @@ pub struct Multipart {
 
 struct Upload {
     id: UploadId,
+    /// What CreateMultipartUpload said; `None` where that did not come past.
+    beginning: Option<Beginning>,
     state: Mutex<State>,
     journal: Arc<Journal>,
     links: Arc<AtomicUsize>,
@@ -84,13 +90,34 @@ impl Multipart {
         let spool = Spool::new(state_dir, settings.spool_memory, settings.spool_disk);
         let links = Arc::new(AtomicUsize::new(0));
         let mut uploads = HashMap::new();
-        for (id, chain, page) in journal.load(settings.expire)? {
+        for (id, beginning, chain, page) in journal.load(settings.expire)? {
             links.fetch_add(chain.links().len(), Ordering::Relaxed);
-            let upload = Upload::new(id.clone(), chain, page, Vec::new(), journal.clone(), links.clone());
+            let state = State { chain, page, start: Vec::new(), touched: Instant::now() };
+            let upload = Upload::new(id.clone(), beginning, state, journal.clone(), links.clone());
             uploads.insert(id, Arc::new(upload));
         }
         let settings = settings.clone();
         Ok(Arc::new(Multipart { uploads: Mutex::new(uploads), journal, spool, links, settings, metrics }))
+    }
+
+    /// The store has begun an upload. It blocks.
+    pub fn begin(&self, id: UploadId, beginning: Beginning, wanted: Algorithms) {
+        let mut page = self.journal.page(&id);
+        if let Err(error) = self.journal.begin(&mut page, &id, Some(&beginning)) {
+            tracing::error!("state.dir: the beginning of an upload cannot be written down: {error}");
+            self.journal.remove(&page);
+            page = self.journal.page(&id);
+        }
+        let state = State::new(Chain::of_new_upload(), page, wanted);
+        let upload = Upload::new(id.clone(), Some(beginning), state, self.journal.clone(), self.links.clone());
+        let mut uploads = self.lock();
+        self.make_room(&mut uploads);
+        uploads.insert(id, Arc::new(upload));
+    }
+
+    /// What [`Multipart::begin`] was told; `None` where the beginning did not come past.
+    pub fn beginning(&self, id: &UploadId) -> Option<Beginning> {
+        self.lock().get(id)?.beginning.clone()
     }
 
     /// A part of `length` bytes is about to come. Waits where it comes too early and there is no room for it.
@@ -127,11 +154,12 @@ impl Multipart {
 
     /// What these parts are together; the upload stays as it is until the answer is dropped.
     pub async fn completing(&self, id: &UploadId, parts: Vec<NamedPart>) -> Completing {
-        let Some(upload) = self.lock().get(id).cloned() else { return Completing { whole: None, _still: None } };
-        let still = upload.releases.clone().write_owned().await;
+        let Some(upload) = self.lock().get(id).cloned() else { return Completing::unknown() };
+        let still = Some(upload.releases.clone().write_owned().await);
         upload.advance().await;
-        let whole = spawn_blocking(move || upload.whole(&parts)).await.ok().flatten();
-        Completing { whole, _still: Some(still) }
+        let may_be_encoded = upload.beginning.as_ref().is_none_or(|beginning| beginning.encoded);
+        let whole = spawn_blocking(move || upload.whole(&parts)).await.unwrap_or(Whole::Unknown);
+        Completing { whole, may_be_encoded, _still: still }
     }
 
     /// The upload is aborted at the store.
@@ -163,21 +191,20 @@ impl Multipart {
     }
 
     fn upload(&self, id: UploadId, wanted: Algorithms) -> Arc<Upload> {
-        let start = Hashing::new(wanted).save();
         let mut uploads = self.lock();
         if let Some(upload) = uploads.get(&id) {
             let mut state = upload.lock();
             state.touched = Instant::now();
             if state.start.is_empty() {
                 // Read from the disk: nothing was hashed before its first link, or the link's own state counts.
-                state.start = start;
+                state.start = Hashing::new(wanted).save();
             }
             drop(state);
             return upload.clone();
         }
         self.make_room(&mut uploads);
-        let page = self.journal.page(&id);
-        let upload = Upload::new(id.clone(), Chain::default(), page, start, self.journal.clone(), self.links.clone());
+        let state = State::new(Chain::default(), self.journal.page(&id), wanted);
+        let upload = Upload::new(id.clone(), None, state, self.journal.clone(), self.links.clone());
         let upload = Arc::new(upload);
         uploads.insert(id, upload.clone());
         upload
@@ -201,18 +228,24 @@ impl Multipart {
     }
 }
 
+impl State {
+    fn new(chain: Chain<Spooled>, page: Page, wanted: Algorithms) -> State {
+        State { chain, page, start: Hashing::new(wanted).save(), touched: Instant::now() }
+    }
+}
+
 impl Upload {
     fn new(
         id: UploadId,
-        chain: Chain<Spooled>,
-        page: Page,
-        start: Vec<u8>,
+        beginning: Option<Beginning>,
+        state: State,
         journal: Arc<Journal>,
         links: Arc<AtomicUsize>,
     ) -> Upload {
         Upload {
             id,
-            state: Mutex::new(State { chain, page, start, touched: Instant::now() }),
+            beginning,
+            state: Mutex::new(state),
             journal,
             links,
             releases: Arc::default(),
@@ -236,7 +269,8 @@ impl Upload {
         self.links.fetch_add(after, Ordering::Relaxed);
         self.links.fetch_sub(before, Ordering::Relaxed);
         let Some(changed) = changed else { return };
-        if let Err(error) = self.journal.write(page, &self.id, chain, changed) {
+        let written = self.journal.begin(page, &self.id, self.beginning.as_ref());
+        if let Err(error) = written.and_then(|()| self.journal.write(page, chain, changed)) {
             // What stays on the disk might say more than is known, so nothing may stay.
             tracing::error!("state.dir: the parts of an upload cannot be written down: {error}");
             self.journal.remove(page);
@@ -275,15 +309,19 @@ impl Upload {
         true
     }
 
-    /// The digests of these parts together, where all are known. It blocks.
-    fn whole(&self, parts: &[NamedPart]) -> Option<Digests> {
+    /// What these parts are together. It blocks.
+    fn whole(&self, parts: &[NamedPart]) -> Whole {
         let state = self.lock();
-        let Cover::Whole(before, rest) = state.chain.cover(parts, &|| state.start.clone()) else { return None };
+        let (before, rest) = match state.chain.cover(parts, &|| state.start.clone()) {
+            Cover::Whole(before, rest) => (before, rest),
+            Cover::Absent => return Whole::Absent,
+            Cover::Unknown => return Whole::Unknown,
+        };
         let read = |take: &mut dyn FnMut(&[u8])| {
             let mut waiting = rest.iter().filter_map(|number| state.chain.waiting(*number));
             waiting.try_for_each(|waiting| waiting.bytes.read(&mut *take))
         };
-        hash_on(&before, read).ok().map(Hashing::finish)
+        hash_on(&before, read).map_or(Whole::Unknown, |hashing| Whole::Known(hashing.finish()))
     }
 
     /// Nothing of it is known any more.
@@ -399,11 +437,41 @@ impl Drop for Releasing {
     }
 }
 
+/// What the parts that a Complete names are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// The digests of the whole object.
+    Known(Digests),
+    /// The store has no such parts.
+    Absent,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// A Complete that is under way: while it lives, no part of its upload is released.
 pub struct Completing {
-    /// The digests of the whole object; `None` where it is not known.
-    pub whole: Option<Digests>,
+    /// The object.
+    pub whole: Whole,
+    /// Whether its readers may get other bytes than those that were hashed: CreateMultipartUpload said so, or nobody knows
+    /// what it said.
+    pub may_be_encoded: bool,
     _still: Option<OwnedRwLockWriteGuard<()>>,
+}
+
+impl Completing {
+    /// Of an upload of which nothing is known.
+    fn unknown() -> Completing {
+        Completing { whole: Whole::Unknown, may_be_encoded: true, _still: None }
+    }
+}
+
+/// What CreateMultipartUpload said of the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Its `Content-Encoding` names an encoding that readers undo.
+    pub encoded: bool,
+    /// The headers that describe it, where a case of it would need them.
+    pub headers: Vec<(String, String)>,
 }
 
 /// How often uploads are looked through for those that nobody came back for.

@@ -21,7 +21,7 @@ use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
 use crate::gate::Gate;
 use crate::inspect::{Decoded, InspectError, Inspected, Inspection};
-use crate::multipart::{Completing, Role, UploadId};
+use crate::multipart::{Completing, Role, UploadId, Whole};
 use crate::record::{Alarm, Record};
 use crate::relay;
 use crate::route::{Errand, Operation, form_redirect, object_key};
@@ -102,7 +102,7 @@ async fn attempt(
     let id = UploadId::of(head, &errand);
     let copy = matches!(errand.operation, Operation::CopyObject | Operation::UploadPartCopy);
     if !has_body && !copy && !errand.operation.is_upload() {
-        return relay::relay(gate, &errand, id, origin_head).await;
+        return relay::relay(gate, &parts, &errand, id, origin_head).await;
     }
 
     if gate.sinks.audit.is_broken() {
@@ -118,12 +118,13 @@ async fn attempt(
         return Err(Failure::RefusalRate);
     }
     let _in_flight = gate.sinks.metrics.upload();
+    let elsewhere = id.as_ref().and_then(|id| gate.multipart.beginning(id)).unwrap_or_default().headers;
     if copy {
         let (parts, errand, caller, subject) = (&parts, &errand, &caller, &subject(&errand, &caller));
-        let seen = Seen { received: now, parts, errand, caller, peer, fields: &[], subject };
+        let seen = Seen { received: now, parts, errand, caller, peer, elsewhere: &elsewhere, subject };
         return copying::copy(gate, record, seen, id, origin_head).await;
     }
-    let upload = Upload { gate, peer, parts, errand, caller, names, now, fields: Vec::new(), permission };
+    let upload = Upload { gate, peer, parts, errand, caller, names, now, elsewhere, permission };
     upload.run(record, client, id, origin_head, reframe).await
 }
 
@@ -142,8 +143,8 @@ struct Upload<'a> {
     names: Vec<String>,
     /// When its head came.
     now: OffsetDateTime,
-    /// What a form says in its fields.
-    fields: Vec<(String, String)>,
+    /// What is said of the object elsewhere than in the head: a form's fields, or the headers of CreateMultipartUpload.
+    elsewhere: Vec<(String, String)>,
     /// Two officers' word that this very object may go on, once.
     permission: Option<Permission>,
 }
@@ -232,7 +233,7 @@ impl Upload<'_> {
         let (caller, range) = self.gate.authenticator.authenticate_form(fields, bucket, self.now)?;
         record.called_by(&caller);
         self.caller = caller;
-        self.fields.clone_from(&fields.fields);
+        self.elsewhere.clone_from(&fields.fields);
         inspection.heed(fields, &segments, &self.gate.settings.encodings, self.gate.algorithms(), range);
         Ok(segments)
     }
@@ -302,8 +303,10 @@ impl Upload<'_> {
         let mut found = Found { digests, decoded, object: digests, assembling: None, role, kept };
         if let Role::Complete(id, xml) = &found.role {
             let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
-            if let Some(whole) = completing.whole {
+            if self.is_verified(&completing) {
                 gate.sinks.metrics.complete("chained");
+            }
+            if let Whole::Known(whole) = completing.whole {
                 record.assembled(whole);
                 finding = finding.and(gate.look_up(&whole).await);
                 found.object = whole;
@@ -398,7 +401,7 @@ impl Upload<'_> {
     /// object is not kept.
     fn on_unavailable(&self, assembling: Option<&Completing>) -> OnUnavailable {
         let is_object = match assembling {
-            Some(completing) => completing.whole.is_some(),
+            Some(completing) => matches!(completing.whole, Whole::Known(_)),
             None => matches!(self.errand.operation, Operation::PutObject | Operation::PostObject),
         };
         let is_kept = is_object || self.errand.operation.is_upload();
@@ -440,8 +443,8 @@ impl Upload<'_> {
         clear: Clear,
     ) -> Result<Response<AnswerBody>, Failure> {
         let read_back = match completing.whole {
-            Some(_) => None,
-            None => self.unverifiable(record).await?,
+            _ if self.is_verified(&completing) => None,
+            whole => self.unverifiable(record, whole).await?,
         };
         record.released();
         let answer = release(held, clear).await?;
@@ -456,9 +459,15 @@ impl Upload<'_> {
         Ok(answer.map(|body| body.keeping(completing)))
     }
 
+    /// Whether what was looked up of an object in parts is what its readers will get.
+    fn is_verified(&self, completing: &Completing) -> bool {
+        let decoded = completing.may_be_encoded && self.gate.settings.encoded_read_back();
+        matches!(completing.whole, Whole::Known(_)) && !decoded
+    }
+
     /// A Complete whose whole nobody has hashed: refused, let through, or read when it is there. In that case its key is
     /// shut from now on.
-    async fn unverifiable(&self, record: &Record) -> Result<Option<read_back::Pending>, Failure> {
+    async fn unverifiable(&self, record: &Record, whole: Whole) -> Result<Option<read_back::Pending>, Failure> {
         let (gate, subject) = (self.gate, self.subject());
         if gate.settings.multipart.unverifiable == Unverifiable::Allow {
             gate.sinks.metrics.complete("unknown");
@@ -469,7 +478,7 @@ impl Upload<'_> {
         let possible = read_back::is_possible(gate, &self.parts, &bucket).await;
         let (Some(place), true) = (Place::of(&self.parts, None), possible) else {
             gate.sinks.metrics.complete("unknown");
-            return Err(Failure::Unverifiable);
+            return Err(if whole == Whole::Absent { Failure::PartAbsent } else { Failure::Unverifiable });
         };
         gate.sinks.metrics.complete("read_back");
         record.waived("multipart_read_back");
@@ -504,8 +513,8 @@ impl Upload<'_> {
 
     /// What a case is told of this request.
     fn seen<'a>(&'a self, subject: &'a Subject) -> Seen<'a> {
-        let Upload { peer, parts, errand, caller, now, fields, .. } = self;
-        Seen { received: *now, parts, errand, caller, peer: *peer, fields, subject }
+        let Upload { peer, parts, errand, caller, now, elsewhere, .. } = self;
+        Seen { received: *now, parts, errand, caller, peer: *peer, elsewhere, subject }
     }
 
     /// What the client is told of an upload that is not let through.
@@ -576,7 +585,7 @@ impl Kept {
     async fn stored(self, gate: &Gate, etag: Option<&str>) {
         let (Some(quarantine), Some(keeping), Some(etag)) = (&gate.quarantine, self.keeping, etag) else { return };
         if let (Some((id, number)), Ok(sealed)) = (self.part, keeping.finish().await) {
-            quarantine.parts().stored(id, number, etag, sealed);
+            quarantine.parts().stored(id, number, etag, sealed).await;
         }
     }
 

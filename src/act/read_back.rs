@@ -10,11 +10,14 @@ use super::own::{self, Identity, Place, Removal};
 use super::quarantine::{self, Read};
 use super::written_down;
 use crate::config::settings::Unverifiable;
-use crate::decide::{Finding, Subject, Verdict};
+use crate::decide::{Finding, Reply, Subject, Verdict, Why};
 use crate::digest::Hashing;
+use crate::error::Failure;
 use crate::forward::{AnswerBody, buffered};
 use crate::gate::Gate;
+use crate::inspect::Decoding;
 use crate::s3::code::{Code, error_xml};
+use crate::s3::head::content_encoding;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
@@ -77,6 +80,8 @@ pub struct Pending {
 enum Found {
     Clean,
     Removed,
+    /// Removed, for nobody can tell what its readers would have got.
+    Undecodable,
 }
 
 impl ReadBacks {
@@ -267,6 +272,10 @@ impl Pending {
             Found::Removed => {
                 error_xml(Code::AccessDenied, Code::AccessDenied.message(), &job.place.path, &job.request)
             }
+            Found::Undecodable => {
+                let (code, message) = Failure::Undecodable.answer();
+                error_xml(code, &message, &job.place.path, &job.request)
+            }
         }
     }
 }
@@ -298,17 +307,20 @@ fn failed(path: &str) -> String {
 
 /// Reads the object until there is a verdict, and removes it until it is gone. `None` where the gate ends before that.
 async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> {
-    let (identity, why) = loop {
+    let (identity, why, found) = loop {
         let looked = look(gate, job, identity).await;
         match looked.map(|looked| (looked.later, looked.identity, looked.read)) {
+            Some((Later::Is(Verdict::Reject(why @ Why::Unlisted, _)), identity, _)) => {
+                break (identity, why, Found::Undecodable);
+            }
             Some((Later::Is(Verdict::Forward(_, why)), ..)) => {
                 written_down(gate, &job.request, "ReadBack", "clean", &why);
                 return Some(Found::Clean);
             }
-            Some((Later::Is(Verdict::Reject(why, _)), identity, _)) => break (identity, why),
+            Some((Later::Is(Verdict::Reject(why, _)), identity, _)) => break (identity, why, Found::Removed),
             Some((Later::Is(Verdict::Quarantine(why, _)), identity, Some(read))) => {
                 match quarantine::keep_found(gate, &job.request, &job.place, &job.subject, &why, read).await {
-                    Ok(()) => break (identity, why),
+                    Ok(()) => break (identity, why, Found::Removed),
                     Err(error) => {
                         tracing::error!(
                             request = job.request,
@@ -336,7 +348,7 @@ async fn run(gate: &Arc<Gate>, job: &Job, identity: &Identity) -> Option<Found> 
         }
     }
     written_down(gate, &job.request, "ReadBack", "removed", &why);
-    Some(Found::Removed)
+    Some(found)
 }
 
 /// An object that was looked at.
@@ -350,15 +362,20 @@ struct Looked {
 async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
     let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
     let identity = Identity::of(answer.headers());
-    let (finding, read) = match answer.status().as_u16() {
+    let (later, read) = match answer.status().as_u16() {
         200 => {
             let read = read_object(gate, answer, &job.subject).await?;
-            (gate.look_up(&read.digests).await, Some(read))
+            let later = match gate.look_up_as_read(&read.digests, read.decoded.as_ref(), true).await {
+                Ok(finding) => decide_later(gate, finding, &job.subject),
+                // It cannot be decoded, and that is refused.
+                Err(_) => Later::Is(Verdict::Reject(Why::Unlisted, Reply::Refuse)),
+            };
+            (later, Some(read))
         }
-        404 => (Finding::Unlisted, None),
+        404 => (decide_later(gate, Finding::Unlisted, &job.subject), None),
         _ => return None,
     };
-    Some(Looked { identity, later: decide_later(gate, finding, &job.subject), read })
+    Some(Looked { identity, later, read })
 }
 
 /// Reads the body of an answer; it is kept on the way where it could have to be.
@@ -367,13 +384,15 @@ pub(super) async fn read_object(gate: &Gate, answer: Response<AnswerBody>, subje
     let quarantine = gate.quarantine.as_ref().filter(|_| gate.settings.policy.may_quarantine(subject));
     let mut keeping = quarantine.map(|quarantine| quarantine.keeping());
     let (head, mut body) = answer.into_parts();
+    let mut decoding = Decoding::new(&content_encoding(&head.headers), &gate.settings.encodings, gate.algorithms());
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.ok()?.into_data() {
             hashing.update(&data);
+            decoding.update(&data);
             if let Some(keeping) = &mut keeping {
                 keeping.see(&data).await;
             }
         }
     }
-    Some(Read { digests: hashing.finish(), keeping, headers: head.headers })
+    Some(Read { digests: hashing.finish(), decoded: decoding.finish(), keeping, headers: head.headers })
 }

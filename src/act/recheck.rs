@@ -282,7 +282,7 @@ async fn act_on(gate: &Arc<Gate>, job: &Job, identity: &Identity, verdict: Verdi
 /// Reads that very object; only what is known of it, where it is not there any more. `None` where that cannot be told.
 async fn find(gate: &Gate, job: &Job, identity: &Identity) -> Option<Read> {
     let answer = own::call(gate, &job.place, Method::GET, &own::version_query(identity), None).await?;
-    let gone = Read { digests: job.digests[0], keeping: None, headers: HeaderMap::new() };
+    let gone = Read { digests: job.digests[0], decoded: None, keeping: None, headers: HeaderMap::new() };
     match answer.status().as_u16() {
         200 => {}
         404 => return Some(gone),

@@ -60,6 +60,13 @@ pub struct Settings {
     pub log: Log,
 }
 
+impl Settings {
+    /// Whether an object in parts that its readers decode is read when it is there: parts cannot be decoded as they come.
+    pub fn encoded_read_back(&self) -> bool {
+        self.multipart.unverifiable == Unverifiable::ReadBack && self.encodings.unseen_refused()
+    }
+}
+
 /// `listen:`
 #[derive(Clone, Debug)]
 pub struct Listen {

@@ -74,7 +74,28 @@ pub(super) struct Chain<S> {
     /// The part that is being hashed into the chain at the moment.
     taken: Option<(u16, String, Body)>,
     releasing: BTreeMap<u16, Releasing>,
+    /// Whether every part that the store may have went through here.
+    all_seen: bool,
+    sent: Sent,
     ids: u64,
+}
+
+/// The numbers of parts of which the store may have the end, one bit each.
+#[derive(Debug, Default)]
+struct Sent(Vec<u64>);
+
+impl Sent {
+    fn add(&mut self, number: u16) {
+        let word = usize::from(number / 64);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
+    }
+
+    fn has(&self, number: u16) -> bool {
+        self.0.get(usize::from(number / 64)).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
 }
 
 /// Requests for one part whose end the store may have.
@@ -102,17 +123,32 @@ pub(super) enum Change {
 pub(super) enum Cover {
     /// All of it: the state behind the parts that are chained, and the numbers of those that wait, in order.
     Whole(Vec<u8>, Vec<u16>),
+    /// The store does not have one of them, or has it under another ETag.
+    Absent,
     /// Not all of it.
     Unknown,
 }
 
 impl<S> Default for Chain<S> {
     fn default() -> Chain<S> {
-        Chain { links: Vec::new(), waiting: BTreeMap::new(), taken: None, releasing: BTreeMap::new(), ids: 0 }
+        Chain {
+            links: Vec::new(),
+            waiting: BTreeMap::new(),
+            taken: None,
+            releasing: BTreeMap::new(),
+            all_seen: false,
+            sent: Sent::default(),
+            ids: 0,
+        }
     }
 }
 
 impl<S> Chain<S> {
+    /// Of an upload that has no part yet.
+    pub(super) fn of_new_upload() -> Chain<S> {
+        Chain { all_seen: true, ..Chain::default() }
+    }
+
     /// The state that part `number` is to be hashed on from, where its predecessor is in the chain. `start` is the state
     /// before the first byte.
     pub(super) fn base(&self, number: u16, start: &dyn Fn() -> Vec<u8>) -> Option<(Base, Vec<u8>)> {
@@ -125,6 +161,7 @@ impl<S> Chain<S> {
 
     /// The store is about to get the end of this body as part `number`.
     pub(super) fn releasing(&mut self, number: u16, body: Body) -> Option<Change> {
+        self.sent.add(number);
         let entry = self.releasing.entry(number).or_insert(Releasing { count: 0, body, contested: false });
         entry.count += 1;
         entry.contested |= entry.body != body;
@@ -203,8 +240,19 @@ impl<S> Chain<S> {
         let waits = |part: &NamedPart| self.waiting.get(&part.number).is_some_and(|w| w.etag == part.etag);
         if rest.iter().all(waits) {
             Cover::Whole(state, rest.iter().map(|part| part.number).collect())
+        } else if named.iter().any(|part| self.is_absent(part)) {
+            Cover::Absent
         } else {
             Cover::Unknown
+        }
+    }
+
+    /// Whether the store surely has no such part under this ETag, as long as none is being released.
+    fn is_absent(&self, part: &NamedPart) -> bool {
+        let link = self.link(part.number).map(|link| &link.etag);
+        match link.or_else(|| self.waiting.get(&part.number).map(|waiting| &waiting.etag)) {
+            Some(etag) => *etag != part.etag,
+            None => self.all_seen && !self.sent.has(part.number),
         }
     }
 
@@ -237,6 +285,7 @@ impl<S> Chain<S> {
 
     /// Drops what is known of part `number`, and of those chained behind it: their bytes are gone.
     pub(super) fn cut(&mut self, number: u16) -> Option<Change> {
+        self.sent.add(number);
         self.waiting.remove(&number);
         if self.taken.as_ref().is_some_and(|(taken, ..)| *taken == number) {
             self.taken = None;
@@ -514,7 +563,7 @@ mod tests {
         let mut model = Model::default();
         model.put(1, b"one");
         let named = |etag: &str| vec![NamedPart { number: 1, etag: etag.into() }];
-        assert_eq!(model.chain.cover(&named("other"), &start), Cover::Unknown);
+        assert_eq!(model.chain.cover(&named("other"), &start), Cover::Absent);
         assert!(matches!(model.chain.cover(&named(&etag(b"one")), &start), Cover::Whole(..)));
         // The store gave the same bytes another ETag.
         model.chain.releasing(1, body(b"one"));

@@ -4,9 +4,11 @@
 //! is read up to the first line that does not fit. What is lost at the end of a file makes parts unknown, never known:
 //! before the store may get other bytes for a part, a line that cuts it off is on the disk.
 
+use super::Beginning;
 use super::chain::{Body, Chain, Change};
 use super::upload_id::UploadId;
 use base64::prelude::{BASE64_STANDARD_NO_PAD as BASE64, Engine as _};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -31,6 +33,9 @@ pub(super) struct Page {
     /// Whether the first line, which names the upload, is written.
     begun: bool,
 }
+
+/// An upload as its file has it.
+pub(super) type Loaded<S> = (UploadId, Option<Beginning>, Chain<S>, Page);
 
 impl Journal {
     /// Opens the folder below the state folder; makes it and the key where they are not there.
@@ -57,13 +62,22 @@ impl Journal {
         Page { path: self.dir.join(format!("{}.log", &name.to_hex()[..32])), last: [0; 32], begun: false }
     }
 
-    /// Writes a change of `chain`. What shortens it is on the disk when this returns. It blocks.
-    pub(super) fn write<S>(&self, page: &mut Page, id: &UploadId, chain: &Chain<S>, change: Change) -> io::Result<()> {
-        let mut lines = String::new();
-        if !page.begun {
-            let first = json!({ "bucket": id.bucket, "key": id.key, "upload": id.upload });
-            self.line(page, first, &mut lines);
+    /// Writes the first line of a page, unless that is done. It blocks.
+    pub(super) fn begin(&self, page: &mut Page, id: &UploadId, beginning: Option<&Beginning>) -> io::Result<()> {
+        if page.begun {
+            return Ok(());
         }
+        let mut first = json!({ "bucket": id.bucket, "key": id.key, "upload": id.upload });
+        if let Some(beginning) = beginning {
+            first["beginning"] = json!(beginning);
+        }
+        self.append(page, first)?;
+        page.begun = true;
+        Ok(())
+    }
+
+    /// Writes a change of `chain`. What shortens it is on the disk when this returns. It blocks.
+    pub(super) fn write<S>(&self, page: &mut Page, chain: &Chain<S>, change: Change) -> io::Result<()> {
         let link = |number: u16| &chain.links()[usize::from(number) - 1];
         let line = match change {
             Change::Link(number) => {
@@ -79,10 +93,7 @@ impl Journal {
             Change::ETag(number) => json!({ "part": number, "etag": link(number).etag }),
             Change::Cut(number) => json!({ "cut": number }),
         };
-        self.line(page, line, &mut lines);
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&page.path)?;
-        file.write_all(lines.as_bytes())?;
-        page.begun = true;
+        let file = self.append(page, line)?;
         match change {
             Change::Cut(_) => file.sync_data(),
             Change::Link(_) | Change::ETag(_) => Ok(()),
@@ -97,7 +108,7 @@ impl Journal {
 
     /// Every upload that is on disk and was changed less than `expire` ago, read as far as it can be trusted. Older files
     /// and those of which nothing can be read are removed.
-    pub(super) fn load<S>(&self, expire: std::time::Duration) -> io::Result<Vec<(UploadId, Chain<S>, Page)>> {
+    pub(super) fn load<S>(&self, expire: std::time::Duration) -> io::Result<Vec<Loaded<S>>> {
         let mut uploads = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|error| at(&self.dir, error))? {
             let path = entry?.path();
@@ -110,17 +121,16 @@ impl Journal {
         Ok(uploads)
     }
 
-    fn read<S>(&self, path: &Path) -> Option<(UploadId, Chain<S>, Page)> {
+    fn read<S>(&self, path: &Path) -> Option<Loaded<S>> {
         let text = fs::read(path).ok()?;
         let mut page = Page { path: path.to_owned(), last: [0; 32], begun: true };
-        let (mut id, mut chain, mut trusted) = (None, Chain::default(), 0);
+        let (mut first, mut chain, mut trusted) = (None, Chain::default(), 0);
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             let Some(value) = self.check(&mut page, line) else { break };
-            let fits = match &id {
+            let fits = match &first {
                 None => {
-                    let word = |key: &str| Some(value.get(key)?.as_str()?.to_owned());
-                    id = (|| Some(UploadId { bucket: word("bucket")?, key: word("key")?, upload: word("upload")? }))();
-                    id.is_some()
+                    first = first_line(&value);
+                    first.is_some()
                 }
                 Some(_) => apply(&mut chain, &value).is_some(),
             };
@@ -134,16 +144,17 @@ impl Journal {
             tracing::warn!("the end of {} does not fit and is cut off: those parts are not known", path.display());
             OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(trusted)).ok()?;
         }
-        Some((id?, chain, page))
+        let (id, beginning) = first?;
+        Some((id, beginning, chain, page))
     }
 
-    fn line(&self, page: &mut Page, value: Value, lines: &mut String) {
+    fn append(&self, page: &mut Page, value: Value) -> io::Result<File> {
         let text = value.to_string();
-        page.last = self.digest(&page.last, text.as_bytes());
-        lines.push_str(&text);
-        lines.push(' ');
-        lines.push_str(&hex::encode(page.last));
-        lines.push('\n');
+        let last = self.digest(&page.last, text.as_bytes());
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&page.path)?;
+        file.write_all(format!("{text} {}\n", hex::encode(last)).as_bytes())?;
+        page.last = last;
+        Ok(file)
     }
 
     /// The line's value, where its digest fits; the page then stands behind it.
@@ -162,6 +173,14 @@ impl Journal {
     fn digest(&self, last: &[u8; 32], text: &[u8]) -> [u8; 32] {
         *blake3::Hasher::new_keyed(&self.key).update(last).update(text).finalize().as_bytes()
     }
+}
+
+/// What the first line says.
+fn first_line(line: &Value) -> Option<(UploadId, Option<Beginning>)> {
+    let word = |key: &str| Some(line.get(key)?.as_str()?.to_owned());
+    let id = UploadId { bucket: word("bucket")?, key: word("key")?, upload: word("upload")? };
+    let beginning = line.get("beginning").map(Beginning::deserialize).transpose().ok()?;
+    Some((id, beginning))
 }
 
 /// Does again what a line says was done. `None` where it does not follow from the lines before it.
@@ -208,21 +227,26 @@ mod tests {
         UploadId { bucket: "b".into(), key: "k/\"ü\n".into(), upload: "u".into() }
     }
 
+    fn beginning() -> Beginning {
+        Beginning { encoded: true, headers: vec![("x-amz-meta-a".into(), "\"ü".into())] }
+    }
+
     fn write(journal: &Journal) -> (Chain<()>, Page) {
         let (mut chain, mut page) = (Chain::default(), journal.page(&id()));
+        journal.begin(&mut page, &id(), Some(&beginning())).unwrap();
         for number in 1..=4 {
             let body = Body::from(&Digests::of(&[number as u8]));
             chain.restore(format!("etag{number}"), body, vec![number as u8; 100]);
-            journal.write(&mut page, &id(), &chain, Change::Link(number)).unwrap();
+            journal.write(&mut page, &chain, Change::Link(number)).unwrap();
         }
         chain.cut(3);
-        journal.write(&mut page, &id(), &chain, Change::Cut(3)).unwrap();
+        journal.write(&mut page, &chain, Change::Cut(3)).unwrap();
         chain.rename(2, "other".into());
-        journal.write(&mut page, &id(), &chain, Change::ETag(2)).unwrap();
+        journal.write(&mut page, &chain, Change::ETag(2)).unwrap();
         (chain, page)
     }
 
-    fn load(dir: &Path) -> Vec<(UploadId, Chain<()>, Page)> {
+    fn load(dir: &Path) -> Vec<Loaded<()>> {
         Journal::open(dir).unwrap().load(DAY).unwrap()
     }
 
@@ -232,15 +256,15 @@ mod tests {
         let (chain, _) = write(&Journal::open(dir.path()).unwrap());
         let journal = Journal::open(dir.path()).unwrap();
         let mut loaded = journal.load::<()>(DAY).unwrap();
-        let (found, mut again, mut page) = loaded.pop().unwrap();
-        assert!(loaded.is_empty() && found == id());
+        let (found, said, mut again, mut page) = loaded.pop().unwrap();
+        assert!(loaded.is_empty() && found == id() && said == Some(beginning()));
         let parts = |chain: &Chain<()>| -> Vec<_> {
             chain.links().iter().map(|l| (l.etag.clone(), l.body, l.state.clone())).collect()
         };
         assert_eq!(parts(&again), parts(&chain));
         again.restore("etag3".into(), Body { sha256: [3; 32], length: 3 }, vec![3; 10]);
-        journal.write(&mut page, &id(), &again, Change::Link(3)).unwrap();
-        assert_eq!(parts(&load(dir.path())[0].1), parts(&again));
+        journal.write(&mut page, &again, Change::Link(3)).unwrap();
+        assert_eq!(parts(&load(dir.path())[0].2), parts(&again));
         assert!(Journal::open(dir.path()).unwrap().load::<()>(Duration::ZERO).unwrap().is_empty());
         assert!(load(dir.path()).is_empty(), "what is too old was removed");
     }
@@ -261,14 +285,14 @@ mod tests {
             let loaded = load(dir.path());
             match loaded.first() {
                 None => assert_eq!(line, 0),
-                Some((_, chain, _)) => assert_eq!(chain.links().len(), links_after[line - 1], "line {line}"),
+                Some((_, _, chain, _)) => assert_eq!(chain.links().len(), links_after[line - 1], "line {line}"),
             }
             fs::write(&page.path, &text).unwrap();
         }
         // The line that cuts parts off, taken out.
         fs::write(&page.path, [&lines[..5], &lines[6..]].concat().concat()).unwrap();
         let loaded = load(dir.path());
-        assert_eq!(loaded[0].1.links()[1].etag, "etag2", "a line behind the gap was believed");
+        assert_eq!(loaded[0].2.links()[1].etag, "etag2", "a line behind the gap was believed");
         // Another key.
         fs::write(&page.path, &text).unwrap();
         fs::write(dir.path().join(KEY_FILE), [7; 32]).unwrap();

@@ -26,7 +26,8 @@ async fn put(multipart: &Arc<Multipart>, upload: &str, number: u16, etag: &str) 
 }
 
 async fn is_known(multipart: &Arc<Multipart>, upload: &str) -> bool {
-    multipart.completing(&id(upload), vec![NamedPart { number: 1, etag: "one".into() }]).await.whole.is_some()
+    let named = vec![NamedPart { number: 1, etag: "one".into() }];
+    matches!(multipart.completing(&id(upload), named).await.whole, Whole::Known(_))
 }
 
 /// An upload that is never finished is forgotten in the end, its early parts long before that, in memory and on the disk.
@@ -65,4 +66,49 @@ async fn no_more_uploads_are_remembered_than_there_is_room_for() {
     for (upload, known) in [("a", true), ("b", false), ("c", true), ("d", true)] {
         assert_eq!(is_known(&multipart, upload).await, known, "{upload}");
     }
+}
+
+/// What a beginning said counts over a restart; an upload whose beginning nobody saw may be anything.
+#[tokio::test]
+async fn what_create_said_is_known_until_the_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let multipart = open(dir.path());
+    let plain = Beginning { encoded: false, headers: vec![("content-type".into(), "image/x".into())] };
+    let encoded = Beginning { encoded: true, ..Beginning::default() };
+    multipart.begin(id("plain"), plain.clone(), Algorithms::NONE);
+    multipart.begin(id("encoded"), encoded.clone(), Algorithms::NONE);
+    for upload in ["plain", "encoded", "unseen"] {
+        put(&multipart, upload, 1, "one").await;
+    }
+    for multipart in [multipart, open(dir.path())] {
+        for (upload, beginning) in [("plain", Some(&plain)), ("encoded", Some(&encoded)), ("unseen", None)] {
+            assert_eq!(multipart.beginning(&id(upload)).as_ref(), beginning, "{upload}");
+            let completing = multipart.completing(&id(upload), Vec::new()).await;
+            assert_eq!(completing.may_be_encoded, upload != "plain", "{upload}");
+        }
+    }
+}
+
+/// A part that never came past is not at the store, where the upload began here; who was started later cannot say.
+#[tokio::test]
+async fn what_never_came_past_is_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let multipart = open(dir.path());
+    multipart.begin(id("u"), Beginning::default(), Algorithms::NONE);
+    put(&multipart, "u", 1, "one").await;
+    put(&multipart, "unseen", 1, "one").await;
+    let named = |number, etag: &str| vec![NamedPart { number, etag: etag.into() }];
+    let whole = async |multipart: &Multipart, upload, named| multipart.completing(&id(upload), named).await.whole;
+    assert_eq!(whole(&multipart, "u", named(2, "two")).await, Whole::Absent);
+    assert_eq!(whole(&multipart, "u", named(1, "other")).await, Whole::Absent);
+    assert_eq!(whole(&multipart, "unseen", named(2, "two")).await, Whole::Unknown);
+    assert_eq!(whole(&multipart, "unseen", named(1, "other")).await, Whole::Absent);
+    assert_eq!(whole(&multipart, "never heard of", named(1, "one")).await, Whole::Unknown);
+    // One whose fate nobody knows.
+    let part = multipart.part(id("u"), 2, Some(1), Algorithms::NONE).await.unwrap();
+    part.committed_early().await;
+    assert_eq!(whole(&multipart, "u", named(2, "two")).await, Whole::Unknown);
+    let later = open(dir.path());
+    assert_eq!(whole(&later, "u", named(3, "three")).await, Whole::Unknown);
+    assert_eq!(whole(&later, "u", named(1, "other")).await, Whole::Absent);
 }

@@ -2,10 +2,12 @@
 
 use crate::route::Errand;
 use crate::s3::head::Head;
+use crate::s3::target::Target;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The name of an upload: its id is the store's, and only means something together with bucket and key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UploadId {
     /// The bucket as the path or Host names it.
     pub bucket: String,
@@ -18,9 +20,13 @@ pub struct UploadId {
 impl UploadId {
     /// Of a request with `uploadId`; `None` for any other.
     pub fn of(head: Head<'_>, errand: &Errand) -> Option<UploadId> {
-        let upload = head.query_value("uploadId")?;
+        Some(UploadId::of_target(&errand.target, head.query_value("uploadId")?))
+    }
+
+    /// Of an upload for this object.
+    pub fn of_target(target: &Target, upload: String) -> UploadId {
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
-        Some(UploadId { bucket: name(&errand.target.bucket), key: name(&errand.target.key), upload })
+        UploadId { bucket: name(&target.bucket), key: name(&target.key), upload }
     }
 }
 

@@ -32,6 +32,7 @@ pub struct Rules {
     plain_chunked: bool,
     snowball: bool,
     encodings_refused: bool,
+    encoded_read_back: bool,
     list_body: u64,
     control_body: u64,
 }
@@ -70,6 +71,7 @@ impl Rules {
             plain_chunked: settings.origin.plain_chunked,
             snowball: settings.snowball_inspected,
             encodings_refused: settings.encodings.unseen_refused(),
+            encoded_read_back: settings.encoded_read_back(),
             list_body,
             control_body,
         }
@@ -103,7 +105,7 @@ impl Rules {
             return Err(Reason::SignatureV2.into());
         }
         if operation == Operation::PostObject && *presented != Presented::Anonymous {
-            return Err(Reason::FormType.into());
+            return Err(Reason::FormAuthorization.into());
         }
         let framing = framing::read(head, presented, operation, self)?;
         // Its signature is never checked by the store that unpacks it (CVE-2026-40344).

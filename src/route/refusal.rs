@@ -82,8 +82,10 @@ reasons! {
     PostOperation = "post_operation", MethodNotAllowed, "This POST is no operation that passes through this gateway.";
     /// A form that is not posted to a bucket, or names a sub-resource.
     FormTarget = "form_target", InvalidRequest, "A form must be posted to its bucket, without any sub-resource.";
-    /// A Content-Type of a form that is not plain, or a form that is signed in its header or query, too.
-    FormType = "form_type", MalformedPOSTRequest, "The Content-Type of a form must be multipart/form-data with one plain boundary, and its authorization must be in its fields.";
+    /// A Content-Type of a form that is not `multipart/form-data` with one plain boundary.
+    FormType = "form_type", MalformedPOSTRequest, "The body of your POST request is not well-formed multipart/form-data.";
+    /// A form that is signed in its header or query.
+    FormAuthorization = "form_authorization", MalformedPOSTRequest, "The authorization of a form must be in its fields.";
     /// A field that opens another door.
     FormField = "form_field", NotImplemented, "The form holds a field that does not pass through this gateway.";
     /// No field `key`.

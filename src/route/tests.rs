@@ -14,6 +14,7 @@ fn rules(kind: OriginKind) -> Rules {
         plain_chunked: false,
         snowball: false,
         encodings_refused: true,
+        encoded_read_back: false,
         list_body: 8 << 20,
         control_body: 1 << 20,
     }

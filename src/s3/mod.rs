@@ -8,4 +8,5 @@ pub mod encoding;
 pub mod form;
 pub mod head;
 pub mod post_policy;
+pub mod tagging;
 pub mod target;

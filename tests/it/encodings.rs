@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::read::{GzEncoder, ZlibEncoder};
 use std::io::Read as _;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     GzEncoder::new(bytes, Compression::fast()).read_to_end(&mut out).expect("memory");
     out

@@ -1,5 +1,6 @@
 //! Objects that come in parts: whatever the order, a whole that is listed never becomes an object, and any other does.
 
+use crate::encodings::gzip;
 use crate::support::client::{Client, Form, Response};
 use crate::support::gate::{Gate, Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
 use crate::support::payload::Payload;
@@ -19,14 +20,19 @@ pub(crate) fn object(parts: u64) -> (Vec<Payload>, Payload) {
 
 /// One upload of parts through a client.
 pub(crate) struct Upload {
-    client: Client,
+    pub(crate) client: Client,
     target: String,
     id: String,
 }
 
 impl Upload {
     pub(crate) async fn create(client: &Client, target: &str) -> Upload {
-        Upload { client: client.clone(), target: target.into(), id: client.create_multipart(target).await }
+        Upload::describe(client, target, &[]).await
+    }
+
+    /// One whose object is described by these headers.
+    pub(crate) async fn describe(client: &Client, target: &str, headers: &[(&str, &str)]) -> Upload {
+        Upload { client: client.clone(), target: target.into(), id: client.describe_multipart(target, headers).await }
     }
 
     async fn part(&self, number: usize, form: Form, payload: &Payload) -> Response {
@@ -320,17 +326,26 @@ async fn what_is_not_known_is_not_completed() {
         upload.client = store.client();
         let two = upload.put(2, &parts[1]).await;
         upload.client = gate.client();
-        for (named, status) in [
-            (vec![one.clone(), two.clone()], 501),
-            (vec![two.clone()], 501),
-            (vec![(1, "\"00112233445566778899aabbccddeeff\"".to_owned())], 501),
-            (vec![], 400),
+        let other = (1, "\"00112233445566778899aabbccddeeff\"".to_owned());
+        for (named, code) in [
+            (vec![one.clone(), two.clone()], "InvalidPart"),
+            (vec![two.clone()], "InvalidPart"),
+            (vec![other.clone()], "InvalidPart"),
+            (vec![], "MalformedXML"),
         ] {
+            let answer = upload.complete(&named).await;
+            assert_eq!((answer.status, answer.code().as_str()), (400, code), "{} {named:?}: {answer:?}", store.name);
+        }
+        assert_absent(&store, &target).await;
+        assert_eq!(completes(&gate, "unknown").await, 3.0);
+        // A gate that was started later cannot say what the store has.
+        let gate = gate.restart().await;
+        upload.client = gate.client();
+        for (named, status) in [(vec![one, two], 501), (vec![other], 400)] {
             let answer = upload.complete(&named).await;
             assert_eq!(answer.status, status, "{} {named:?}: {answer:?}", store.name);
         }
         assert_absent(&store, &target).await;
-        assert_eq!(completes(&gate, "unknown").await, 3.0);
         upload.abort().await;
         gate.stop().await;
     }
@@ -415,6 +430,48 @@ async fn what_is_not_known_is_read_back() {
         assert_eq!(completes(&gate, "read_back").await, 2.0);
         gate.audit_line("what was removed", |line| line["operation"] == "ReadBack" && line["outcome"] == "removed")
             .await;
+        gate.stop().await;
+    }
+}
+
+/// Parts of an object that its readers decode can only be looked up decoded when the object is there, even where the gate
+/// was started again between them.
+#[tokio::test]
+async fn an_encoded_whole_is_read_back() {
+    for store in stores().await {
+        let room = store.room("encoded").await;
+        let (listed, clean) = (Payload::random(21, PART + 500), Payload::random(22, PART + 500));
+        let gate = gate(&store)
+            .list("sample", [listed.sha256()])
+            .yaml(&format!(
+                "multipart: {{ unverifiable: read-back }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+                store.access_key, store.secret_key
+            ))
+            .start()
+            .await;
+        let mut gate = gate;
+        for (name, payload) in [("listed", &listed), ("clean", &clean)] {
+            let sent = gzip(&payload.bytes());
+            let target = format!("/{room}/{name}");
+            let describing = [("Content-Encoding", "gzip"), ("x-amz-meta-kind", "test")];
+            let mut upload = Upload::describe(&gate.client(), &target, &describing).await;
+            let mut etags = vec![upload.put(1, &Payload::from(sent[..PART as usize].to_vec())).await];
+            gate = gate.restart().await;
+            upload.client = gate.client();
+            etags.push(upload.put(2, &Payload::from(sent[PART as usize..].to_vec())).await);
+            let answer = upload.complete(&etags).await;
+            assert_eq!(answer.status, 200, "{}: {answer:?}", store.name);
+            if name == "listed" {
+                assert_eq!(answer.code(), "AccessDenied", "{}: {answer:?}", store.name);
+                assert_absent(&store, &target).await;
+            } else {
+                assert!(answer.element("ETag").is_some(), "{}: {answer:?}", store.name);
+                let stored = store.client().get(&target).await;
+                assert!(stored.body == sent, "{}", store.name);
+                assert_eq!(stored.header("content-encoding"), Some("gzip"), "{}", store.name);
+            }
+            assert_eq!(completes(&gate, "read_back").await, 1.0);
+        }
         gate.stop().await;
     }
 }

@@ -104,8 +104,10 @@ async fn a_match_is_kept_whatever_the_form_of_its_upload() {
 
 /// Once the bucket has every case, nothing of a payload is here any more.
 async fn nothing_is_left(gate: &Gate) {
-    eventually("an empty spool", async || files(&gate.dir().join("state/quarantine/spool")).is_empty().then_some(()))
-        .await;
+    for folder in ["spool", "parts"] {
+        let folder = gate.dir().join("state/quarantine").join(folder);
+        eventually("an empty folder", async || files(&folder).is_empty().then_some(())).await;
+    }
     assert!(files(&gate.dir().join("state/quarantine/cases")).iter().all(|file| file.extension().unwrap() == "case"));
 }
 
@@ -119,7 +121,8 @@ async fn the_parts_of_a_listed_whole_are_kept() {
         let gate = builder.list("sample", [whole.sha256()]).start().await;
         let client = gate.client();
         let target = format!("/{room}/whole");
-        let upload = Upload::create(&client, &target).await;
+        let describing = [("content-type", "image/x-test"), ("x-amz-meta-kind", "test")];
+        let upload = Upload::describe(&client, &target, &describing).await;
         let mut etags = Vec::new();
         for number in [2, 1, 3] {
             etags.push(upload.put(number, &parts[number - 1]).await);
@@ -133,12 +136,46 @@ async fn the_parts_of_a_listed_whole_are_kept() {
         let (manifest, opened) = open(&store, &room, &case, &identity).await;
         assert!(opened == whole.bytes(), "{}", store.name);
         assert_eq!((manifest.payload.pieces.len(), manifest.digests.sha256), (3, whole.sha256()));
+        assert_eq!(manifest.media_type.as_deref(), Some("image/x-test"));
+        assert_eq!(manifest.headers, describing.map(|(name, value)| (name.to_owned(), value.to_owned())));
 
         let clean = Upload::create(&client, &format!("/{room}/clean")).await;
         let aborted = Upload::create(&client, &format!("/{room}/aborted")).await;
         aborted.put(1, &parts[0]).await;
         let etags = [clean.put(1, &parts[0]).await, clean.put(2, &parts[2]).await];
         assert_eq!(clean.complete(&etags).await.status, 200, "{}", store.name);
+        aborted.abort().await;
+        nothing_is_left(&gate).await;
+        gate.stop().await;
+    }
+}
+
+/// The gate is killed between the parts of a listed whole, and before its Complete: the parts are evidence all the same.
+#[tokio::test]
+async fn the_parts_of_a_listed_whole_are_kept_over_a_restart() {
+    for store in stores().await {
+        let room = store.room("quarantine").await;
+        let (parts, whole) = object(2);
+        let (builder, identity) = keeping(&store, &room).await;
+        let gate = builder.list("sample", [whole.sha256()]).start().await;
+        let target = format!("/{room}/whole");
+        let describing = [("content-type", "image/x-test")];
+        let mut upload = Upload::describe(&gate.client(), &target, &describing).await;
+        let mut etags = vec![upload.put(1, &parts[0]).await];
+        let gate = gate.restart().await;
+        upload.client = gate.client();
+        etags.push(upload.put(2, &parts[1]).await);
+        // One that is forgotten leaves nothing, although an earlier run has written it down.
+        let mut aborted = Upload::create(&gate.client(), &format!("/{room}/aborted")).await;
+        aborted.put(1, &parts[0]).await;
+        let gate = gate.restart().await;
+        (upload.client, aborted.client) = (gate.client(), gate.client());
+        assert_refused(&upload.complete(&etags).await);
+        assert_absent(&store, &target).await;
+        let case = case_of(&gate, &mut Vec::new()).await;
+        let (manifest, opened) = open(&store, &room, &case, &identity).await;
+        assert!(opened == whole.bytes(), "{}", store.name);
+        assert_eq!(manifest.media_type.as_deref(), Some("image/x-test"), "{}", store.name);
         aborted.abort().await;
         nothing_is_left(&gate).await;
         gate.stop().await;

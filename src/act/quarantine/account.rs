@@ -7,8 +7,10 @@ use crate::authenticate::Caller;
 use crate::decide::{Action, Label, Subject, Why};
 use crate::digest::Digests;
 use crate::gate::Gate;
+use crate::inspect::Decoded;
 use crate::record::Record;
-use crate::route::Errand;
+use crate::route::{Errand, Operation};
+use crate::s3::tagging;
 use crate::s3::target::Target;
 use http::HeaderMap;
 use http::header::{HOST, USER_AGENT};
@@ -51,8 +53,9 @@ pub struct Seen<'a> {
     pub caller: &'a Caller,
     /// The address that connected.
     pub peer: SocketAddr,
-    /// What a form says in its fields, in order.
-    pub fields: &'a [(String, String)],
+    /// What is said of the object elsewhere than in the head: a form's fields in order, or the headers of
+    /// CreateMultipartUpload.
+    pub elsewhere: &'a [(String, String)],
     /// What the rules were asked about.
     pub subject: &'a Subject,
 }
@@ -97,11 +100,12 @@ impl Seen<'_> {
     }
 
     fn describing(&self) -> Vec<(String, String)> {
-        let headers = of_headers(&self.parts.headers);
-        // The Content-Type of a form is not that of its file.
-        let headers = headers.into_iter().filter(|(name, _)| self.fields.is_empty() || name != "content-type");
-        let fields = self.fields.iter().map(|(name, value)| (header_of(name), value.clone()));
-        headers.chain(fields.filter(|(name, _)| describes(name))).collect()
+        let mut headers = describing_headers(&self.parts.headers);
+        // The Content-Type of a form is not that of its file, nor is that of a part that of the object.
+        if !self.elsewhere.is_empty() || self.errand.operation == Operation::CompleteMultipartUpload {
+            headers.retain(|(name, _)| name != "content-type");
+        }
+        headers.into_iter().chain(self.elsewhere.iter().filter_map(|(name, value)| as_header(name, value))).collect()
     }
 }
 
@@ -150,6 +154,8 @@ fn manifest(
 pub struct Read {
     /// Of its bytes.
     pub digests: Digests,
+    /// Of its bytes as they are read.
+    pub decoded: Option<Decoded>,
     /// Its bytes, where a rule could have them kept.
     pub keeping: Option<Keeping>,
     /// Of the origin's answer.
@@ -169,7 +175,7 @@ pub async fn keep_found(
     read: Read,
 ) -> io::Result<()> {
     let Some(quarantine) = &gate.quarantine else { return Ok(()) };
-    let (Read { digests, keeping, headers }, journal, case) = (read, quarantine.clone(), request.to_owned());
+    let (Read { digests, keeping, headers, .. }, journal, case) = (read, quarantine.clone(), request.to_owned());
     if spawn_blocking(move || journal.journal().read(&case)).await.map_err(io::Error::other)??.is_some() {
         return Ok(());
     }
@@ -186,8 +192,15 @@ pub async fn keep_found(
     };
     let upload = UploadInfo { operation: "GetObject".to_owned(), framing: "raw".to_owned() };
     let found = (OffsetDateTime::now_utc(), subject);
-    let manifest =
-        manifest(gate, quarantine, request, found, why, &digests, (target, caller, upload, of_headers(&headers)));
+    let manifest = manifest(
+        gate,
+        quarantine,
+        request,
+        found,
+        why,
+        &digests,
+        (target, caller, upload, describing_headers(&headers)),
+    );
     let payload = keeping.map_or(Payload::Parts(Err(NotKept::NotSeen)), Payload::Streamed);
     quarantine.keep(gate, manifest, payload).await.map(drop)
 }
@@ -202,17 +215,17 @@ fn versions(gate: &Gate) -> impl Fn(&str) -> Option<String> {
 }
 
 /// The headers that describe an object, in order.
-pub(super) fn of_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+pub fn describing_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let readable = headers.iter().filter(|(name, _)| describes(name.as_str()));
     readable.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
 }
 
-/// The header that says what a form's field of this name does.
-fn header_of(field: &str) -> String {
+/// The header that describes the object as a form's field does; `None` where that does not.
+fn as_header(field: &str, value: &str) -> Option<(String, String)> {
     match field {
-        // Its tags are XML, which no header takes.
-        "acl" => "x-amz-acl".to_owned(),
-        field => field.to_owned(),
+        "acl" => Some(("x-amz-acl".to_owned(), value.to_owned())),
+        "tagging" => Some(("x-amz-tagging".to_owned(), tagging::header_value(value)?)),
+        field => describes(field).then(|| (field.to_owned(), value.to_owned())),
     }
 }
 

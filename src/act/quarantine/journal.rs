@@ -1,12 +1,11 @@
 //! The cases on disk: one file each, replaced whole, and synced before anybody acts on it.
 //!
-//! A file is sealed (AES-256-GCM) with a key from the state folder, because it names digests and persons: a copy of the
-//! folder without that key tells nothing. `CASE.kept` is what the quarantine bucket does not have yet, `CASE.case` the rest.
+//! A file is sealed with a key from the state folder. `CASE.kept` is what the quarantine bucket does not have yet, `CASE.case` the rest.
 
 use super::case::{Case, State};
 use super::reserve::Reserve;
+use super::sealer::Sealer;
 use crate::list::index::seal::{Key, KeyError};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -21,7 +20,7 @@ const DONE: &str = "case";
 /// The folder of the cases.
 pub struct Journal {
     dir: PathBuf,
-    key: RandomizedNonceKey,
+    sealer: Arc<Sealer>,
     reserve: Arc<Reserve>,
     /// Cases that the quarantine bucket does not have yet.
     kept: Mutex<BTreeSet<String>>,
@@ -43,8 +42,7 @@ impl Journal {
             return Err(KeyError::Lost { key: key_path, index: dir.join(&names[0]) });
         }
         let (key, _) = Key::read_or_make(&key_path, &[])?;
-        let sealing = RandomizedNonceKey::new(&AES_256_GCM, &key.derive_key("cases"));
-        let sealing = sealing.map_err(|_| KeyError::Malformed(key_path))?;
+        let sealer = Arc::new(Sealer::new(&key, &key_path)?);
         let mut kept = BTreeSet::new();
         for name in &names {
             let Some((case, ending)) = name.rsplit_once('.') else { continue };
@@ -60,7 +58,12 @@ impl Journal {
                 _ => fs::remove_file(dir.join(name)).map_err(failed)?,
             }
         }
-        Ok(Journal { dir: dir.to_owned(), key: sealing, reserve, kept: Mutex::new(kept), changing: Mutex::default() })
+        Ok(Journal { dir: dir.to_owned(), sealer, reserve, kept: Mutex::new(kept), changing: Mutex::default() })
+    }
+
+    /// What its files are sealed with.
+    pub(super) fn sealer(&self) -> &Arc<Sealer> {
+        &self.sealer
     }
 
     /// Writes a case down; it is on the disk when this returns. It blocks.
@@ -69,7 +72,7 @@ impl Journal {
     /// The system's; then it is as it was.
     pub(super) fn write(&self, case: &Case) -> io::Result<()> {
         let (id, is_kept) = (&case.manifest.case, matches!(case.state, State::Kept { .. }));
-        let sealed = self.seal(id, serde_json::to_vec(case)?)?;
+        let sealed = self.sealer.seal(id, serde_json::to_vec(case)?)?;
         let [here, there] = if is_kept { [KEPT, DONE] } else { [DONE, KEPT] }.map(|ending| self.path(id, ending));
         self.reserve.with_room(|| replace(&here, &sealed))?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +113,7 @@ impl Journal {
         }
         for ending in [DONE, KEPT] {
             match fs::read(self.path(id, ending)) {
-                Ok(sealed) => return self.unseal(id, sealed).map(Some),
+                Ok(sealed) => return self.unseal(id, &sealed).map(Some),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -151,19 +154,9 @@ impl Journal {
         self.dir.join(format!("{id}.{ending}"))
     }
 
-    fn seal(&self, id: &str, mut text: Vec<u8>) -> io::Result<Vec<u8>> {
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(id.as_bytes()), &mut text);
-        let nonce = nonce.map_err(|_| io::Error::other("a case cannot be sealed"))?;
-        Ok([&nonce.as_ref()[..], &text].concat())
-    }
-
-    fn unseal(&self, id: &str, sealed: Vec<u8>) -> io::Result<Case> {
+    fn unseal(&self, id: &str, sealed: &[u8]) -> io::Result<Case> {
         let damaged = || io::Error::other(format!("the file of case {id} is damaged, or sealed with another key"));
-        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or_else(damaged)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let mut text = text.to_vec();
-        let text = self.key.open_in_place(nonce, Aad::from(id.as_bytes()), &mut text).map_err(|_| damaged())?;
-        Ok(serde_json::from_slice(text)?)
+        Ok(serde_json::from_slice(&self.sealer.open(id, sealed).ok_or_else(damaged)?)?)
     }
 }
 
@@ -180,10 +173,9 @@ impl Reading {
         if !key_path.exists() || !dir.exists() {
             return Ok(None);
         }
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &Key::read(&key_path)?.derive_key("cases"));
-        let key = key.map_err(|_| KeyError::Malformed(key_path))?;
+        let sealer = Arc::new(Sealer::new(&Key::read(&key_path)?, &key_path)?);
         let (kept, changing) = (Mutex::default(), Mutex::default());
-        Ok(Some(Reading(Journal { dir: dir.to_owned(), key, reserve: Arc::new(Reserve::none()), kept, changing })))
+        Ok(Some(Reading(Journal { dir: dir.to_owned(), sealer, reserve: Arc::new(Reserve::none()), kept, changing })))
     }
 
     /// As [`Journal::all`].

@@ -15,12 +15,13 @@ pub mod permits;
 pub mod report;
 mod reserve;
 pub mod rules;
+mod sealer;
 mod spool;
 mod store;
 mod transfer;
 pub mod view;
 
-pub use account::{Read, Seen, keep_found};
+pub use account::{Read, Seen, describing_headers, keep_found};
 pub use case::{Act, CallerInfo, Case, GateInfo, HexDigests, Manifest, Match, State, TargetInfo, UploadInfo};
 pub use journal::{Journal, Reading};
 pub use manifest::{ManifestError, read as read_manifest};
@@ -135,6 +136,8 @@ impl Quarantine {
                 }
             }
         }
+        let (parts, of_parts) = PartsKept::open(&dir.join("parts"), journal.sealer().clone(), spool.clone(), &files)?;
+        files.extend(of_parts);
         spool.take_over(&files, !damaged)?;
         let store = Store::new(settings, limits, metrics)?;
         Ok(Quarantine {
@@ -144,7 +147,7 @@ impl Quarantine {
             reserve,
             journal,
             store,
-            parts: PartsKept::default(),
+            parts,
             permits: Permits::open(&dir.join("permits"))?,
             new_case: Notify::new(),
             away: AtomicBool::new(false),
@@ -240,9 +243,9 @@ impl Quarantine {
     }
 
     async fn make(self: &Arc<Self>, gate: &Arc<Gate>, mut manifest: Manifest, payload: Payload) -> io::Result<bool> {
-        let pieces = match payload {
-            Payload::Streamed(keeping) => keeping.finish().await.map(|sealed| vec![sealed]),
-            Payload::Parts(parts) => parts,
+        let (pieces, of_parts) = match payload {
+            Payload::Streamed(keeping) => (keeping.finish().await.map(|sealed| vec![sealed]), false),
+            Payload::Parts(parts) => (parts, true),
         };
         let files: Vec<spool::SpoolFile> = pieces.iter().flatten().map(|sealed| sealed.file.clone()).collect();
         let local = match &pieces {
@@ -259,7 +262,13 @@ impl Quarantine {
         // Before the case is there: its transfer may begin at once.
         files.iter().for_each(spool::SpoolFile::keep);
         let writing = self.clone();
-        let write = move || writing.write(&files, &mut case).map(|()| case.manifest);
+        let write = move || {
+            let written = writing.write(&files, &mut case);
+            if of_parts {
+                writing.parts.settled(&files);
+            }
+            written.map(|()| case.manifest)
+        };
         let manifest = spawn_blocking(write).await.map_err(io::Error::other)??;
         let payload_kept = manifest.payload.payload_not_kept.is_none();
         self.new_case.notify_one();

@@ -2,7 +2,8 @@
 //!
 //! Up to the first window it stays in memory. What is longer goes to disk as the body of an age file (age-encryption.org/v1)
 //! under a random file key, whose header, the only thing that its recipients could open it with, stays in memory until
-//! the verdict. So what a killed gate leaves behind is noise to everybody, and is removed at the next start.
+//! the verdict. So what a killed gate leaves behind is noise to everybody, and is removed at the next start. (A part that
+//! waits for the Complete of its upload has had a verdict of its own.)
 
 use super::spool::{Spool, SpoolFile, SpoolWriter};
 use crate::forward::WINDOW;
@@ -25,7 +26,7 @@ pub enum NotKept {
     /// The disk failed.
     #[error("the payload could not be written")]
     Disk,
-    /// Its bytes did not come past this process, or not all of them.
+    /// Its bytes did not come past, or not all of them.
     #[error("the payload did not come past")]
     NotSeen,
 }

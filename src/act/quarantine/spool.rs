@@ -17,7 +17,7 @@ pub(super) struct Spool {
     recipients: Vec<Recipient>,
     bytes_max: u64,
     used: AtomicU64,
-    /// Files that cases have, with their length in bytes.
+    /// Files that stay until they are removed, with their length in bytes.
     kept: Mutex<HashMap<String, u64>>,
     /// Whether there was no room.
     full: AtomicBool,
@@ -63,7 +63,7 @@ impl Spool {
         Ok((SpoolFile(spooled.clone()), SpoolWriter { file, spooled }))
     }
 
-    /// Takes over the files that cases have from an earlier run, and removes all others, unless one of them may be a
+    /// Takes over the files that cases and parts have from an earlier run, and removes all others, unless one of them may be a
     /// case's: nobody has a header for them.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Spool {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Removes a file that a case had.
+    /// Removes a file that stayed.
     pub(super) fn remove(&self, name: &str) {
         if let Some(bytes) = self.kept().remove(name) {
             self.used.fetch_sub(bytes, Ordering::AcqRel);
@@ -121,7 +121,7 @@ impl Spool {
     }
 }
 
-/// A file of the spool. It goes when the last of these does, unless a case has it by then.
+/// A file of the spool. It goes when the last of these does, unless it was told to stay.
 #[derive(Clone, Debug)]
 pub(super) struct SpoolFile(Arc<Spooled>);
 
@@ -134,12 +134,24 @@ struct Spooled {
 }
 
 impl SpoolFile {
+    /// One that is there, and stays.
+    pub(super) fn kept(spool: &Arc<Spool>, name: &str) -> SpoolFile {
+        let bytes = fs::metadata(spool.path_of(name)).map_or(0, |meta| meta.len());
+        let (name, is_kept) = (name.to_owned(), AtomicBool::new(true));
+        SpoolFile(Arc::new(Spooled { spool: spool.clone(), name, bytes: AtomicU64::new(bytes), is_kept }))
+    }
+
+    /// Its length in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.0.bytes.load(Ordering::Acquire)
+    }
+
     /// Its name within the folder.
     pub(super) fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// A case has it from now on.
+    /// It stays until it is removed.
     pub(super) fn keep(&self) {
         self.0.spool.kept().insert(self.0.name.clone(), self.0.bytes.load(Ordering::Acquire));
         self.0.is_kept.store(true, Ordering::Release);

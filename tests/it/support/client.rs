@@ -331,7 +331,12 @@ impl Client {
 
     /// The upload id.
     pub(crate) async fn create_multipart(&self, target: &str) -> String {
-        let response = self.request("POST", &format!("{target}?uploads"), &[], b"").await;
+        self.describe_multipart(target, &[]).await
+    }
+
+    /// Begins an upload in parts of an object with these headers; its id.
+    pub(crate) async fn describe_multipart(&self, target: &str, headers: &[(&str, &str)]) -> String {
+        let response = self.request("POST", &format!("{target}?uploads"), headers, b"").await;
         assert_eq!(response.status, 200, "{response:?}");
         response.element("UploadId").expect("an UploadId")
     }
