@@ -107,7 +107,7 @@ impl PartsKept {
         self.discard(older);
     }
 
-    /// Takes the parts that a Complete names out, in order, and forgets the others. Tell [`PartsKept::settled`] when they
+    /// Takes the parts that a Complete names out, in order, and forgets the others. Tell `settled` when they
     /// are in a case: until then another run would find them again.
     ///
     /// # Errors
