@@ -45,7 +45,7 @@ codes! {
     InvalidArgument = 400, "Invalid argument.";
     InvalidChunkSizeError = 400, "The size of a chunk is malformed.";
     InvalidDigest = 400, "The Content-MD5 or checksum value that you specified is not valid.";
-    InvalidPart = 400, "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.";
+    InvalidPart = 400, "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.";
     InvalidPartOrder = 400, "The list of parts was not in ascending order. Parts must be ordered by part number.";
     InvalidPolicyDocument = 400, "The content of the form does not meet the conditions specified in the policy document.";
     InvalidRequest = 400, "Invalid request.";
