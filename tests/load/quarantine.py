@@ -240,10 +240,10 @@ def away():
     counts = {"clean": 0, "refused": 0}
     failures = []
 
-    def matches():
+    def matches(sender):
         s3 = client(gate.endpoint, store)
         pace = time.monotonic()
-        n = 0
+        n = sender
         while not stop.is_set():
             try:
                 s3.put_object(Bucket=gate.bucket, Key=f"m{n}", Body=listed[n % len(listed)])
@@ -251,11 +251,12 @@ def away():
             except botocore.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] != "AccessDenied":
                     failures.append(str(error))
-                counts["refused"] += 1
+                with lock:
+                    counts["refused"] += 1
             except Exception as error:
                 failures.append(repr(error))
-            n += 1
-            pace += size / rate
+            n += senders
+            pace += size / rate * senders
             time.sleep(max(0, pace - time.monotonic()))
 
     def others():
@@ -269,7 +270,9 @@ def away():
                 failures.append(repr(error))
             time.sleep(0.02)
 
-    threads = [threading.Thread(target=matches)] + [threading.Thread(target=others) for _ in range(2)]
+    # A refusal waits for the grid: one sender alone would not reach the rate.
+    senders = 5
+    threads = [threading.Thread(target=matches, args=(n,)) for n in range(senders)] + [threading.Thread(target=others) for _ in range(2)]
     [thread.start() for thread in threads]
     time.sleep(5)
     subprocess.run([script, "stop", str(folder)], check=True)
@@ -280,6 +283,7 @@ def away():
     time.sleep(5)
     stop.set()
     [thread.join() for thread in threads]
+    sent = counts["refused"] * size / (seconds + 10) / (1 << 20)
     gate.drain(600)
     drained = time.monotonic() - back
     # The store's own speed, for the same bytes, without us.
@@ -297,8 +301,8 @@ def away():
     assert len(opened) == counts["refused"], (len(opened), counts)
     assert all(not_kept is None for _, not_kept, _ in opened.values())
     print(
-        f"away for {seconds} s: {counts['refused']} matches, {counts['clean']} uploads of others, no failure; a backlog of "
-        f"{backlog} cases of 1 MiB drained in {drained:.0f} s ({backlog * size / drained / (1 << 20):.0f} MiB/s, directly "
+        f"away for {seconds} s: {counts['refused']} matches ({sent:.1f} MiB/s), {counts['clean']} uploads of others, no "
+        f"failure; a backlog of {backlog} cases of 1 MiB drained in {drained:.0f} s ({backlog * size / drained / (1 << 20):.0f} MiB/s, directly "
         f"{direct:.0f} MiB/s by one connection); every case opens; {gate.verify_audit()}")
 
 
