@@ -246,15 +246,15 @@ mod tests {
             fs::read_dir(self.dir.path().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect()
         }
 
-        /// How many files there are of payloads and notes, as soon as they are so many.
-        async fn left(&self, files: usize) {
+        /// Waits until there are so many payloads and notes: they are removed elsewhere.
+        async fn left(&self, payloads: usize, notes: usize) {
             for _ in 0..1000 {
-                if self.files("spool").len() == files && self.files("parts").len() == files {
+                if self.files("spool").len() == payloads && self.files("parts").len() == notes {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            panic!("{:?} and {:?}, not {files}", self.files("spool"), self.files("parts"));
+            panic!("{:?} and {:?}, not {payloads} and {notes}", self.files("spool"), self.files("parts"));
         }
     }
 
@@ -285,7 +285,7 @@ mod tests {
         put(&parts, &spool, "u", 1, b"other").await;
         put(&parts, &spool, "u", 1, &[1; 100_000]).await;
         put(&parts, &spool, "v", 1, b"one").await;
-        room.left(3).await;
+        room.left(3, 3).await;
         for _ in 0..2 {
             // Taken, and then the gate was killed before there was a case.
             let (parts, spool) = room.open(&[]);
@@ -302,8 +302,9 @@ mod tests {
         assert_eq!((room.files("spool").len(), room.files("parts").len()), (3, 1));
         assert!(matches!(parts.take(&id("u"), &named(&[1, 2])), Err(NotKept::NotSeen)));
         parts.forget(&id("v"));
+        room.left(2, 0).await;
         let (_, spool) = room.open(&[]);
-        room.left(0).await;
+        room.left(0, 0).await;
         assert_eq!(spool.used(), 0);
     }
 
@@ -333,7 +334,7 @@ mod tests {
             }
             let (parts, _) = other.open(&[]);
             assert!(parts.take(&id("u"), &named(&[1])).is_err(), "{spoil}");
-            other.left(0).await;
+            other.left(0, 0).await;
         }
     }
 
@@ -344,11 +345,11 @@ mod tests {
         put(&parts, &spool, "u", 1, b"one").await;
         put(&parts, &spool, "v", 1, b"one").await;
         assert!(matches!(parts.take(&id("u"), &named(&[1, 2])), Err(NotKept::NotSeen)));
-        room.left(1).await;
+        room.left(1, 1).await;
         parts.expire(Duration::from_secs(1000));
         assert_eq!(room.files("parts").len(), 1);
         parts.expire(Duration::ZERO);
-        room.left(0).await;
+        room.left(0, 0).await;
         assert_eq!(spool.used(), 0);
     }
 }
