@@ -14,7 +14,7 @@ use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginError, OriginHead, buffered};
 use crate::gate::Gate;
 use crate::inspect::{Decoded, Decoding};
-use crate::multipart::{Part, Releasing, UploadId};
+use crate::multipart::{Part, UploadId};
 use crate::record::Record;
 use crate::route::{Errand, Operation};
 use crate::s3::complete::part_number;
@@ -42,10 +42,10 @@ pub async fn copy(
     };
     let source = match (source, &upload) {
         (SourceRead::Begun(source), _) => source,
-        (SourceRead::Absent, Some(id)) => return absent(gate, id, parts, head).await,
+        (SourceRead::Absent, Some(_)) => return send_unread(gate, upload, parts, head).await,
         _ => {
             gate.sinks.metrics.copy("unknown");
-            return unknown(gate, record, errand, &parts.headers, head).await;
+            return unknown(gate, record, errand, parts, upload, head).await;
         }
     };
     let place = upload.clone().zip(Head::of(parts).query_value("partNumber").as_deref().and_then(part_number));
@@ -74,14 +74,14 @@ pub async fn copy(
             let answer = gate.origin.send(head.bare()).await?;
             match releasing {
                 Some(releasing) => {
-                    let (answer, etag) = copied(answer, releasing, &digests).await?;
-                    // Its whole may turn out to be listed.
-                    if let (Some(quarantine), Some((id, number)), Some(keeping), Some(etag)) =
-                        (&gate.quarantine, place, keeping, etag)
-                        && let Ok(sealed) = keeping.finish().await
+                    let (answer, etag) = copied(answer, &digests).await?;
+                    // Its whole may turn out to be listed; kept before it is known.
+                    if let (Some(quarantine), Some(part), Some(keeping), Some(etag)) =
+                        (&gate.quarantine, place, keeping, &etag)
                     {
-                        quarantine.parts().stored(id, number, &etag, sealed).await;
+                        quarantine.part_stored(part, etag, keeping).await;
                     }
+                    releasing.answered(etag.as_deref()).await;
                     Ok(answer)
                 }
                 None => Ok(answer),
@@ -114,14 +114,23 @@ fn source(gate: &Gate, parts: &Parts) -> Option<Source> {
     Some(Source::read(&head.effective("x-amz-copy-source")?, host, range))
 }
 
-/// A part of what is not there: that is for the store to say. If it now is there, nobody knows what was copied.
-async fn absent(gate: &Gate, id: &UploadId, parts: &Parts, head: OriginHead) -> Result<Response<AnswerBody>, Failure> {
-    let answer = gate.origin.send(head.bare()).await?;
+/// A copy whose source was not read, or was not there a moment ago. If the store makes it, nobody knows what was copied: a
+/// part is not known from before that on.
+async fn send_unread(
+    gate: &Gate,
+    upload: Option<UploadId>,
+    parts: &Parts,
+    head: OriginHead,
+) -> Result<Response<AnswerBody>, Failure> {
     let number = Head::of(parts).query_value("partNumber").as_deref().and_then(part_number);
-    if let (true, Some(number)) = (answer.status().is_success(), number) {
-        gate.multipart.part(id.clone(), number, None, gate.algorithms()).await?.committed_early().await;
-    }
-    Ok(answer)
+    let _releasing = match upload.zip(number) {
+        Some((id, number)) => {
+            let part = gate.multipart.part(id, number, None, gate.algorithms()).await?;
+            Some(part.releasing_unknown().await)
+        }
+        None => None,
+    };
+    Ok(gate.origin.send(head.bare()).await?)
 }
 
 /// A source that nobody read.
@@ -129,12 +138,13 @@ async fn unknown(
     gate: &Gate,
     record: &Record,
     errand: &Errand,
-    headers: &HeaderMap,
+    parts: &Parts,
+    upload: Option<UploadId>,
     head: OriginHead,
 ) -> Result<Response<AnswerBody>, Failure> {
     let settings = &gate.settings;
     // Not those bytes were there before, but others: what readers will make of them.
-    let encoded = Encoding::named(&content_encoding(headers)).next().is_some();
+    let encoded = Encoding::named(&content_encoding(&parts.headers)).next().is_some();
     if encoded && settings.encodings.unseen_refused() {
         return Err(Failure::UnknownCopy);
     }
@@ -145,7 +155,7 @@ async fn unknown(
         (Operation::UploadPartCopy, Unverifiable::ReadBack, _) | (_, _, UnknownCopy::Allow) => {}
         (_, _, UnknownCopy::Refuse) => return Err(Failure::UnknownCopy),
     }
-    Ok(gate.origin.send(head.bare()).await?)
+    send_unread(gate, upload, parts, head).await
 }
 
 /// The copied part's place in its upload.
@@ -201,7 +211,6 @@ fn decodings(gate: &Gate, copy: String, source: String) -> Vec<Decoding> {
 /// The store copied a part: it is known where its ETag, which is given then, is the MD5 of what was read.
 async fn copied(
     answer: Response<AnswerBody>,
-    releasing: Releasing,
     digests: &Digests,
 ) -> Result<(Response<AnswerBody>, Option<String>), Failure> {
     let success = answer.status().is_success();
@@ -210,7 +219,6 @@ async fn copied(
     let etag = Some(&body).filter(|_| success).and_then(|body| copied_etag(body));
     let same = digests.md5.map(hex::encode).is_some_and(|md5| etag.as_deref() == Some(&md5));
     let etag = etag.filter(|_| same);
-    releasing.answered(etag.as_deref()).await;
     Ok((Response::from_parts(head, AnswerBody::whole(body)), etag))
 }
 

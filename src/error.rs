@@ -23,7 +23,7 @@ pub enum Failure {
     Body(InspectError),
     /// The parts that a CompleteMultipartUpload names cannot be told.
     Complete(CompleteError),
-    /// A CompleteMultipartUpload whose whole nobody hashed.
+    /// A CompleteMultipartUpload whose parts are not all known.
     Unverifiable,
     /// A CompleteMultipartUpload that names a part which the store does not have.
     PartAbsent,

@@ -6,8 +6,8 @@
 //! chain goes on when the store has taken the part, and the `journal` keeps it over a restart. A Complete is let
 //! through when the chain covers exactly the parts and ETags that it names, and the digest of the whole is on no list.
 //!
-//! CreateMultipartUpload says what the object will be described by, and whether its readers will decode it. An upload
-//! whose beginning was seen here has no part that was not.
+//! CreateMultipartUpload says what the object will be described by, and whether its readers will decode it. Parts are not
+//! decoded, so what the chain knows of such a whole is not what its readers get: that is for whoever asks to heed.
 //!
 //! Between the release of a part and the store's answer nobody knows which bytes the store has; so a Complete waits for
 //! releases under way, and no part is released while a Complete is.
@@ -102,17 +102,18 @@ impl Multipart {
 
     /// The store has begun an upload. It blocks.
     pub fn begin(&self, id: UploadId, beginning: Beginning, wanted: Algorithms) {
-        let mut page = self.journal.page(&id);
-        if let Err(error) = self.journal.begin(&mut page, &id, Some(&beginning)) {
-            tracing::error!("state.dir: the beginning of an upload cannot be written down: {error}");
-            self.journal.remove(&page);
-            page = self.journal.page(&id);
-        }
-        let state = State::new(Chain::of_new_upload(), page, wanted);
+        let state = State::new(Chain::of_new_upload(), self.journal.page(&id), wanted);
         let upload = Upload::new(id.clone(), Some(beginning), state, self.journal.clone(), self.links.clone());
+        let upload = Arc::new(upload);
         let mut uploads = self.lock();
+        if uploads.contains_key(&id) {
+            // Somebody found the id at the store and sent a part before this: nobody knows all of its parts.
+            return;
+        }
         self.make_room(&mut uploads);
-        uploads.insert(id, Arc::new(upload));
+        uploads.insert(id, upload.clone());
+        drop(uploads);
+        upload.write_beginning();
     }
 
     /// What [`Multipart::begin`] was told; `None` where the beginning did not come past.
@@ -157,9 +158,9 @@ impl Multipart {
         let Some(upload) = self.lock().get(id).cloned() else { return Completing::unknown() };
         let still = Some(upload.releases.clone().write_owned().await);
         upload.advance().await;
-        let may_be_encoded = upload.beginning.as_ref().is_none_or(|beginning| beginning.encoded);
+        let beginning = upload.beginning.clone();
         let whole = spawn_blocking(move || upload.whole(&parts)).await.unwrap_or(Whole::Unknown);
-        Completing { whole, may_be_encoded, _still: still }
+        Completing { whole, beginning, _still: still }
     }
 
     /// The upload is aborted at the store.
@@ -195,8 +196,9 @@ impl Multipart {
         if let Some(upload) = uploads.get(&id) {
             let mut state = upload.lock();
             state.touched = Instant::now();
-            if state.start.is_empty() {
-                // Read from the disk: nothing was hashed before its first link, or the link's own state counts.
+            if state.start.is_empty() || state.chain.links().is_empty() {
+                // Nothing was hashed before its first link, or the link's own state counts; a list that needs another
+                // algorithm may have come since it began.
                 state.start = Hashing::new(wanted).save();
             }
             drop(state);
@@ -256,6 +258,16 @@ impl Upload {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what CreateMultipartUpload said. It blocks.
+    fn write_beginning(&self) {
+        let mut state = self.lock();
+        if let Err(error) = self.journal.begin(&mut state.page, &self.id, self.beginning.as_ref()) {
+            tracing::error!("state.dir: the beginning of an upload cannot be written down: {error}");
+            self.journal.remove(&state.page);
+            state.page = self.journal.page(&self.id);
+        }
     }
 
     /// Changes the chain, and writes the change down before anybody acts on it. It blocks.
@@ -389,6 +401,16 @@ impl Part {
         spawn_blocking(move || upload.change(|chain| chain.cut(number))).await.ok();
     }
 
+    /// The store is about to have it, and nobody knows which bytes. Waits as [`Part::releasing`] does; keep what it gives
+    /// until the store has answered.
+    pub async fn releasing_unknown(self) -> impl Send {
+        let still = self.upload.releases.clone().read_owned().await;
+        let (upload, number) = (self.upload, self.number);
+        // It does not fail: a panic in there has ended the chain with it.
+        spawn_blocking(move || upload.change(|chain| chain.cut(number))).await.ok();
+        still
+    }
+
     /// Its end is about to be let go. Waits while a Complete of the same upload is under way.
     pub async fn releasing(self, digests: &Digests) -> Releasing {
         let body = Body::from(digests);
@@ -452,16 +474,15 @@ pub enum Whole {
 pub struct Completing {
     /// The object.
     pub whole: Whole,
-    /// Whether its readers may get other bytes than those that were hashed: CreateMultipartUpload said so, or nobody knows
-    /// what it said.
-    pub may_be_encoded: bool,
+    /// What CreateMultipartUpload said; `None` where that did not come past.
+    pub beginning: Option<Beginning>,
     _still: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 impl Completing {
     /// Of an upload of which nothing is known.
     fn unknown() -> Completing {
-        Completing { whole: Whole::Unknown, may_be_encoded: true, _still: None }
+        Completing { whole: Whole::Unknown, beginning: None, _still: None }
     }
 }
 
@@ -470,6 +491,9 @@ impl Completing {
 pub struct Beginning {
     /// Its `Content-Encoding` names an encoding that readers undo.
     pub encoded: bool,
+    /// It is encrypted with a customer's key: nobody else can read it.
+    #[serde(default)]
+    pub customer_key: bool,
     /// The headers that describe it, where a case of it would need them.
     pub headers: Vec<(String, String)>,
 }

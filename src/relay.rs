@@ -1,11 +1,12 @@
 //! Everything that brings no bytes: passed through as it came, in both directions, at the pace of the slower side.
 
 use crate::act::quarantine::describing_headers;
+use crate::act::read_back;
 use crate::error::Failure;
 use crate::forward::{AnswerBody, OriginHead, buffered};
 use crate::gate::Gate;
 use crate::multipart::{Beginning, UploadId};
-use crate::route::{Errand, Operation};
+use crate::route::{Errand, Operation, Reason};
 use crate::s3::encoding::Encoding;
 use crate::s3::head::content_encoding;
 use http::Response;
@@ -13,6 +14,9 @@ use http::request::Parts;
 use quick_xml::escape::unescape;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+
+/// Most bytes of headers that are kept of one upload. Amazon S3 takes 2 KiB of metadata, and 10 tags.
+const DESCRIBED_MAX: usize = 8 << 10;
 
 /// Sends the request on; `upload` is the multipart upload that it names, if any. The answer streams, but for that to
 /// CreateMultipartUpload, which is short, and names the upload.
@@ -23,6 +27,9 @@ pub async fn relay(
     upload: Option<UploadId>,
     head: OriginHead,
 ) -> Result<Response<AnswerBody>, Failure> {
+    if errand.operation == Operation::CreateMultipartUpload {
+        check_encoded(gate, parts, errand).await?;
+    }
     let answer = gate.origin.send(head.bare()).await?;
     if !answer.status().is_success() {
         return Ok(answer);
@@ -60,10 +67,31 @@ async fn begun(
     Ok(Response::from_parts(head, AnswerBody::whole(body)))
 }
 
+/// An object in parts that its readers decode has to be read when it is there: where that cannot be, nothing of it is let
+/// through. (Where it is not the setting, routing has refused it.)
+async fn check_encoded(gate: &Gate, parts: &Parts, errand: &Errand) -> Result<(), Failure> {
+    if !is_encoded(parts) || !gate.settings.encoded_read_back() {
+        return Ok(());
+    }
+    let bucket = errand.target.bucket.as_deref().unwrap_or_default();
+    let possible = read_back::is_possible(gate, parts, bucket).await;
+    if possible { Ok(()) } else { Err(Failure::Refused(Reason::EncodingUnseen)) }
+}
+
+fn is_encoded(parts: &Parts) -> bool {
+    Encoding::named(&content_encoding(&parts.headers)).next().is_some()
+}
+
 fn beginning(gate: &Gate, parts: &Parts) -> Beginning {
-    let encoded = Encoding::named(&content_encoding(&parts.headers)).next().is_some();
-    let headers = gate.quarantine.iter().flat_map(|_| describing_headers(&parts.headers)).collect();
-    Beginning { encoded, headers }
+    let mut room = DESCRIBED_MAX;
+    let mut headers: Vec<(String, String)> =
+        gate.quarantine.iter().flat_map(|_| describing_headers(&parts.headers)).collect();
+    headers.retain(|(name, value)| {
+        let fits = room.checked_sub(name.len() + value.len());
+        room = fits.unwrap_or(room);
+        fits.is_some()
+    });
+    Beginning { encoded: is_encoded(parts), customer_key: read_back::has_customer_key(parts), headers }
 }
 
 /// The id in an InitiateMultipartUploadResult.

@@ -24,7 +24,7 @@ use crate::inspect::{Decoded, InspectError, Inspected, Inspection};
 use crate::multipart::{Completing, Role, UploadId, Whole};
 use crate::record::{Alarm, Record};
 use crate::relay;
-use crate::route::{Errand, Operation, form_redirect, object_key};
+use crate::route::{Errand, Operation, Reason, form_redirect, object_key};
 use crate::s3::authorization;
 use crate::s3::chunked::{FramingError, Mark, Segment};
 use crate::s3::complete::{self, part_number};
@@ -335,7 +335,7 @@ impl Upload<'_> {
         }
         let answer = match (role, assembling) {
             (role, Some(completing)) => {
-                let answer = self.complete(record, completing, held, clear).await;
+                let answer = self.complete(record, completing, held, clear, redeemed.is_some()).await;
                 kept.completed(gate, &role, &answer);
                 answer
             }
@@ -343,8 +343,9 @@ impl Upload<'_> {
                 let releasing = part.releasing(&digests).await;
                 record.released();
                 let answer = release(held, clear).await?;
-                releasing.answered(stored_etag(&answer)).await;
+                // Kept before it is known: of a whole that is known, every part is to be at hand.
                 kept.stored(gate, stored_etag(&answer)).await;
+                releasing.answered(stored_etag(&answer)).await;
                 Ok(answer)
             }
             (_, None) => {
@@ -441,10 +442,12 @@ impl Upload<'_> {
         completing: Completing,
         held: Held,
         clear: Clear,
+        permitted: bool,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let read_back = match completing.whole {
-            _ if self.is_verified(&completing) => None,
-            whole => self.unverifiable(record, whole).await?,
+        // What two officers release is known, and listed.
+        let read_back = match permitted || self.is_verified(&completing) {
+            true => None,
+            false => self.unverifiable(record, &completing).await?,
         };
         record.released();
         let answer = release(held, clear).await?;
@@ -459,15 +462,25 @@ impl Upload<'_> {
         Ok(answer.map(|body| body.keeping(completing)))
     }
 
-    /// Whether what was looked up of an object in parts is what its readers will get.
+    /// Whether what was looked up of an object in parts is what its readers will get. What was begun as encoded stays so
+    /// under every setting that a gate is started with later; where the beginning is not known, it may have been let
+    /// through as encoded only under the setting that does that.
     fn is_verified(&self, completing: &Completing) -> bool {
-        let decoded = completing.may_be_encoded && self.gate.settings.encoded_read_back();
-        matches!(completing.whole, Whole::Known(_)) && !decoded
+        let settings = &self.gate.settings;
+        let read_otherwise = match &completing.beginning {
+            Some(beginning) => beginning.encoded && settings.encodings.unseen_refused(),
+            None => settings.encoded_read_back(),
+        };
+        matches!(completing.whole, Whole::Known(_)) && !read_otherwise
     }
 
-    /// A Complete whose whole nobody has hashed: refused, let through, or read when it is there. In that case its key is
-    /// shut from now on.
-    async fn unverifiable(&self, record: &Record, whole: Whole) -> Result<Option<read_back::Pending>, Failure> {
+    /// A Complete of which nobody has hashed what its readers will get: refused, let through, or read when it is there. In
+    /// that case its key is shut from now on.
+    async fn unverifiable(
+        &self,
+        record: &Record,
+        completing: &Completing,
+    ) -> Result<Option<read_back::Pending>, Failure> {
         let (gate, subject) = (self.gate, self.subject());
         if gate.settings.multipart.unverifiable == Unverifiable::Allow {
             gate.sinks.metrics.complete("unknown");
@@ -475,10 +488,15 @@ impl Upload<'_> {
             return Ok(None);
         }
         let bucket = subject.buckets.first().cloned().unwrap_or_default();
-        let possible = read_back::is_possible(gate, &self.parts, &bucket).await;
+        let customer_key = completing.beginning.as_ref().is_some_and(|beginning| beginning.customer_key);
+        let possible = !customer_key && read_back::is_possible(gate, &self.parts, &bucket).await;
         let (Some(place), true) = (Place::of(&self.parts, None), possible) else {
             gate.sinks.metrics.complete("unknown");
-            return Err(if whole == Whole::Absent { Failure::PartAbsent } else { Failure::Unverifiable });
+            return Err(match completing.whole {
+                Whole::Absent => Failure::PartAbsent,
+                Whole::Known(_) => Failure::Refused(Reason::EncodingUnseen),
+                Whole::Unknown => Failure::Unverifiable,
+            });
         };
         gate.sinks.metrics.complete("read_back");
         record.waived("multipart_read_back");
@@ -583,9 +601,10 @@ impl Kept {
 
     /// The store took a part under this ETag: it is kept on, for its whole may turn out to be listed.
     async fn stored(self, gate: &Gate, etag: Option<&str>) {
-        let (Some(quarantine), Some(keeping), Some(etag)) = (&gate.quarantine, self.keeping, etag) else { return };
-        if let (Some((id, number)), Ok(sealed)) = (self.part, keeping.finish().await) {
-            quarantine.parts().stored(id, number, etag, sealed).await;
+        if let (Some(quarantine), Some(keeping), Some(part), Some(etag)) =
+            (&gate.quarantine, self.keeping, self.part, etag)
+        {
+            quarantine.part_stored(part, etag, keeping).await;
         }
     }
 

@@ -1,5 +1,5 @@
-//! `multipart.unverifiable: read-back`: an object that nobody could hash on its way is read after it was put together,
-//! and removed where it is listed.
+//! `multipart.unverifiable: read-back`: an object that nobody could hash on its way, or not as its readers get it, is read
+//! after it was put together, and removed where it is listed, or cannot be decoded within the bounds.
 //!
 //! From before the Complete is released until the verdict every request on the key, and every copy from it, is told to
 //! come again. What is under way is written down first, so that a restart takes it up again. It is never done with object
@@ -137,13 +137,17 @@ impl ReadBacks {
     }
 }
 
+/// Whether a request brings a customer's key: its object can be read with that alone.
+pub fn has_customer_key(parts: &Parts) -> bool {
+    parts.headers.keys().any(|name| name.as_str().contains("-encryption-customer-"))
+}
+
 /// Whether an object may be read back: the setting says so, no customer's key is needed, and the bucket locks nothing.
-pub async fn is_possible(gate: &Gate, complete: &Parts, bucket: &str) -> bool {
-    let customer_key = complete.headers.keys().any(|name| name.as_str().contains("-encryption-customer-"));
-    if gate.settings.multipart.unverifiable != Unverifiable::ReadBack || customer_key {
+pub async fn is_possible(gate: &Gate, request: &Parts, bucket: &str) -> bool {
+    if gate.settings.multipart.unverifiable != Unverifiable::ReadBack || has_customer_key(request) {
         return false;
     }
-    let Some(bucket) = own::bucket_of(complete, bucket, &gate.settings.listen.base_domains) else { return false };
+    let Some(bucket) = own::bucket_of(request, bucket, &gate.settings.listen.base_domains) else { return false };
     match own::ask(&gate.settings, &gate.origin, &bucket, "object-lock=").await {
         Some((status, body)) if status.is_success() => !body.contains("Enabled"),
         // No such configuration, or a store that knows none.
@@ -364,9 +368,13 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
     let identity = Identity::of(answer.headers());
     let (later, read) = match answer.status().as_u16() {
         200 => {
-            let read = read_object(gate, answer, &job.subject).await?;
+            let encoding = content_encoding(answer.headers());
+            let decoding = Decoding::new(&encoding, &gate.settings.encodings, gate.algorithms());
+            let read = read_object(gate, answer, &job.subject, Some(decoding)).await?;
             let later = match gate.look_up_as_read(&read.digests, read.decoded.as_ref(), true).await {
                 Ok(finding) => decide_later(gate, finding, &job.subject),
+                // Everything is let through.
+                Err(_) if gate.observe.is_on() => decide_later(gate, Finding::Unlisted, &job.subject),
                 // It cannot be decoded, and that is refused.
                 Err(_) => Later::Is(Verdict::Reject(Why::Unlisted, Reply::Refuse)),
             };
@@ -378,21 +386,32 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
     Some(Looked { identity, later, read })
 }
 
-/// Reads the body of an answer; it is kept on the way where it could have to be.
-pub(super) async fn read_object(gate: &Gate, answer: Response<AnswerBody>, subject: &Subject) -> Option<Read> {
+/// Reads the body of an answer; it is kept on the way where it could have to be, and decoded where that is asked for.
+pub(super) async fn read_object(
+    gate: &Gate,
+    answer: Response<AnswerBody>,
+    subject: &Subject,
+    mut decoding: Option<Decoding>,
+) -> Option<Read> {
     let mut hashing = Hashing::new(gate.algorithms());
     let quarantine = gate.quarantine.as_ref().filter(|_| gate.settings.policy.may_quarantine(subject));
     let mut keeping = quarantine.map(|quarantine| quarantine.keeping());
     let (head, mut body) = answer.into_parts();
-    let mut decoding = Decoding::new(&content_encoding(&head.headers), &gate.settings.encodings, gate.algorithms());
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.ok()?.into_data() {
             hashing.update(&data);
-            decoding.update(&data);
+            if let Some(decoding) = &mut decoding {
+                decoding.update(&data);
+            }
             if let Some(keeping) = &mut keeping {
                 keeping.see(&data).await;
             }
         }
     }
-    Some(Read { digests: hashing.finish(), decoded: decoding.finish(), keeping, headers: head.headers })
+    Some(Read {
+        digests: hashing.finish(),
+        decoded: decoding.and_then(Decoding::finish),
+        keeping,
+        headers: head.headers,
+    })
 }

@@ -74,9 +74,11 @@ pub(super) struct Chain<S> {
     /// The part that is being hashed into the chain at the moment.
     taken: Option<(u16, String, Body)>,
     releasing: BTreeMap<u16, Releasing>,
-    /// Whether every part that the store may have went through here.
+    /// Whether it is known from its beginning: every part that the store has was told here.
     all_seen: bool,
     sent: Sent,
+    /// Those that were sent more than once. A store may have given the same bytes another ETag, which was not heard.
+    sent_again: Sent,
     ids: u64,
 }
 
@@ -138,6 +140,7 @@ impl<S> Default for Chain<S> {
             releasing: BTreeMap::new(),
             all_seen: false,
             sent: Sent::default(),
+            sent_again: Sent::default(),
             ids: 0,
         }
     }
@@ -161,6 +164,9 @@ impl<S> Chain<S> {
 
     /// The store is about to get the end of this body as part `number`.
     pub(super) fn releasing(&mut self, number: u16, body: Body) -> Option<Change> {
+        if self.sent.has(number) {
+            self.sent_again.add(number);
+        }
         self.sent.add(number);
         let entry = self.releasing.entry(number).or_insert(Releasing { count: 0, body, contested: false });
         entry.count += 1;
@@ -251,7 +257,7 @@ impl<S> Chain<S> {
     fn is_absent(&self, part: &NamedPart) -> bool {
         let link = self.link(part.number).map(|link| &link.etag);
         match link.or_else(|| self.waiting.get(&part.number).map(|waiting| &waiting.etag)) {
-            Some(etag) => *etag != part.etag,
+            Some(etag) => self.all_seen && *etag != part.etag && !self.sent_again.has(part.number),
             None => self.all_seen && !self.sent.has(part.number),
         }
     }
@@ -563,7 +569,7 @@ mod tests {
         let mut model = Model::default();
         model.put(1, b"one");
         let named = |etag: &str| vec![NamedPart { number: 1, etag: etag.into() }];
-        assert_eq!(model.chain.cover(&named("other"), &start), Cover::Absent);
+        assert_eq!(model.chain.cover(&named("other"), &start), Cover::Unknown);
         assert!(matches!(model.chain.cover(&named(&etag(b"one")), &start), Cover::Whole(..)));
         // The store gave the same bytes another ETag.
         model.chain.releasing(1, body(b"one"));

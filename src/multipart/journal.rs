@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn beginning() -> Beginning {
-        Beginning { encoded: true, headers: vec![("x-amz-meta-a".into(), "\"ü".into())] }
+        Beginning { encoded: true, customer_key: true, headers: vec![("x-amz-meta-a".into(), "\"ü".into())] }
     }
 
     fn write(journal: &Journal) -> (Chain<()>, Page) {

@@ -90,7 +90,7 @@ impl Rules {
         let host = head.header("host").unwrap_or_default();
         let target = Target::read(host, head.path, &self.base_domains);
         let operation = operation::classify(head, &target, self.kind)?;
-        encoding::check(head, operation, self)?;
+        encoding::check(head, operation, self, has_body)?;
         let unpacked = operation::is_snowball(head);
         if unpacked && !(self.snowball && operation == Operation::PutObject) {
             return Err(Reason::Snowball.into());

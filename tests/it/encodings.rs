@@ -86,6 +86,24 @@ async fn what_cannot_be_decoded() {
     }
 }
 
+/// Where an object could not be read back, nothing of an encoded one is taken.
+#[tokio::test]
+async fn an_encoded_upload_in_parts_begins_only_where_it_can_be_read_back() {
+    let origin = FakeOrigin::accepting().await;
+    let gate = gate(&Store::fake(origin.address))
+        .yaml("multipart: { unverifiable: read-back }\norigin: { credentials: { access_key: a, secret_key: s } }")
+        .start()
+        .await;
+    let (encoding, key) = (("Content-Encoding", "gzip"), ("x-amz-server-side-encryption-customer-algorithm", "AES256"));
+    for (headers, body, status) in
+        [(&[encoding][..], &b""[..], 200), (&[encoding, key], b"", 501), (&[encoding], b"x", 501), (&[key], b"", 200)]
+    {
+        let answer = gate.client().request("POST", "/b/k?uploads", headers, body).await;
+        assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
+    }
+    gate.stop().await;
+}
+
 /// Where an encoding is said and the payload does not come with it, nobody could look it up decoded.
 #[tokio::test]
 async fn an_encoding_passes_only_together_with_its_payload() {

@@ -5,6 +5,7 @@ use crate::support::client::{Client, Form, Response};
 use crate::support::gate::{Gate, Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
 use crate::support::payload::Payload;
 use crate::support::store::stores;
+use std::fs;
 use tokio::task::JoinSet;
 
 /// The least that stores take for a part that is not the last.
@@ -341,7 +342,7 @@ async fn what_is_not_known_is_not_completed() {
         // A gate that was started later cannot say what the store has.
         let gate = gate.restart().await;
         upload.client = gate.client();
-        for (named, status) in [(vec![one, two], 501), (vec![other], 400)] {
+        for (named, status) in [(vec![one, two], 501), (vec![other], 501)] {
             let answer = upload.complete(&named).await;
             assert_eq!(answer.status, status, "{} {named:?}: {answer:?}", store.name);
         }
@@ -473,5 +474,43 @@ async fn an_encoded_whole_is_read_back() {
             assert_eq!(completes(&gate, "read_back").await, 1.0);
         }
         gate.stop().await;
+    }
+}
+
+/// What was begun as encoded stays so: a gate that was started again with another setting has no way of looking it up.
+#[tokio::test]
+async fn an_encoded_whole_is_unverified_under_every_setting() {
+    for store in stores().await {
+        let room = store.room("encoded").await;
+        let listed = Payload::random(23, PART + 500);
+        let sent = gzip(&listed.bytes());
+        for setting in ["refuse", "allow"] {
+            let gate = gate(&store)
+                .list("sample", [listed.sha256()])
+                .yaml(&format!(
+                    "multipart: {{ unverifiable: read-back }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+                    store.access_key, store.secret_key
+                ))
+                .start()
+                .await;
+            let target = format!("/{room}/{setting}");
+            let mut upload = Upload::describe(&gate.client(), &target, &[("Content-Encoding", "gzip")]).await;
+            let mut etags = vec![upload.put(1, &Payload::from(sent[..PART as usize].to_vec())).await];
+            etags.push(upload.put(2, &Payload::from(sent[PART as usize..].to_vec())).await);
+            let config = gate.dir().join("hashgate.yaml");
+            let text = fs::read_to_string(&config).unwrap();
+            assert!(text.contains("unverifiable: read-back"), "{text}");
+            fs::write(&config, text.replace("unverifiable: read-back", &format!("unverifiable: {setting}"))).unwrap();
+            let gate = gate.restart().await;
+            upload.client = gate.client();
+            let answer = upload.complete(&etags).await;
+            let waived = gate.metrics().await.0["hashgate_waived_total{setting=\"multipart_unverifiable\"}"];
+            let expected = if setting == "refuse" { (501, 0.0) } else { (200, 1.0) };
+            assert_eq!((answer.status, waived), expected, "{} {setting}: {answer:?}", store.name);
+            if setting == "refuse" {
+                assert_absent(&store, &target).await;
+            }
+            gate.stop().await;
+        }
     }
 }

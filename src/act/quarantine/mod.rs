@@ -34,6 +34,7 @@ use crate::config::settings;
 use crate::forward::{OriginError, RootsError};
 use crate::gate::Gate;
 use crate::list::index::seal::KeyError;
+use crate::multipart::UploadId;
 use crate::record::{Alarm, Metrics};
 use crate::signing::Signing;
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
@@ -104,7 +105,7 @@ pub enum OpenError {
 }
 
 impl Quarantine {
-    /// Opens the journal, takes up what an earlier run has left of cases, and removes what is of none.
+    /// Opens the journal, takes up what an earlier run has left of cases and of parts, and removes what is of neither.
     ///
     /// # Errors
     /// The system's; a key that is lost.
@@ -216,6 +217,19 @@ impl Quarantine {
     /// goes to cases alone.
     pub fn is_tight(&self) -> bool {
         !self.reserve.is_whole()
+    }
+
+    /// The store took this part of an upload under this ETag, and its payload is kept on. Also where nobody waits for it any
+    /// more.
+    pub async fn part_stored(self: &Arc<Self>, (id, number): (UploadId, u16), etag: &str, keeping: Keeping) {
+        let (quarantine, etag) = (self.clone(), etag.to_owned());
+        let storing = tokio::spawn(async move {
+            if let Ok(sealed) = keeping.finish().await {
+                quarantine.parts.stored(id, number, &etag, sealed).await;
+            }
+        });
+        // It does not fail: a part that is not kept is not at hand, and its case says so.
+        storing.await.ok();
     }
 
     /// Makes a case. It is on the disk, synced, when this returns, also where nobody waits for it any more. Says whether

@@ -2,7 +2,8 @@
 //!
 //! Each has a note in a folder of its own, with the header that its recipients open it with, so that it outlives the
 //! process. Both go when the upload is over: completed, aborted, or not come back for. They are brought to the disk for
-//! good when they become a case: what a power failure left of a part before that is known by its length.
+//! good only when they become a case: a power failure before that may cost a part, or, where its length is right, its
+//! content.
 
 use super::payload::{NotKept, Sealed};
 use super::sealer::Sealer;
@@ -30,6 +31,8 @@ pub struct PartsKept {
 struct Upload {
     parts: BTreeMap<u16, Part>,
     touched: Instant,
+    /// How long ago the last part came when the gate started.
+    idle_before: Duration,
 }
 
 struct Part {
@@ -72,10 +75,11 @@ impl PartsKept {
     ) -> io::Result<(PartsKept, Vec<String>)> {
         let notes = Notes { dir: dir.to_owned(), sealer, spool };
         let (mut uploads, mut files) = (HashMap::new(), Vec::new());
-        for (file, note) in notes.read_all(cases)? {
+        for (file, note, age) in notes.read_all(cases)? {
             let Ok(header) = BASE64.decode(&note.header) else { continue };
             let sealed = Sealed { header, file: SpoolFile::kept(&notes.spool, &file), length: note.length };
-            let upload: &mut Upload = uploads.entry(note.upload).or_insert_with(Upload::new);
+            let upload: &mut Upload = uploads.entry(note.upload).or_insert_with(|| Upload::new(age));
+            upload.idle_before = upload.idle_before.min(age);
             upload.parts.insert(note.number, Part { etag: note.etag, sealed });
             files.push(file);
         }
@@ -100,8 +104,8 @@ impl PartsKept {
             tracing::error!("state.dir: a part is only known until the next start: {error}");
         }
         let mut uploads = self.lock();
-        let upload = uploads.entry(id).or_insert_with(Upload::new);
-        upload.touched = Instant::now();
+        let upload = uploads.entry(id).or_insert_with(|| Upload::new(Duration::ZERO));
+        (upload.touched, upload.idle_before) = (Instant::now(), Duration::ZERO);
         let older = upload.parts.insert(number, Part { etag, sealed });
         drop(uploads);
         self.discard(older);
@@ -139,7 +143,7 @@ impl PartsKept {
     pub fn expire(&self, idle_max: Duration) {
         let forgotten: Vec<Upload> = self
             .lock()
-            .extract_if(|_, upload| upload.touched.elapsed() >= idle_max)
+            .extract_if(|_, upload| upload.touched.elapsed() + upload.idle_before >= idle_max)
             .map(|(_, upload)| upload)
             .collect();
         self.discard(forgotten.into_iter().flat_map(|upload| upload.parts.into_values()));
@@ -166,8 +170,8 @@ impl PartsKept {
 }
 
 impl Upload {
-    fn new() -> Upload {
-        Upload { parts: BTreeMap::new(), touched: Instant::now() }
+    fn new(idle_before: Duration) -> Upload {
+        Upload { parts: BTreeMap::new(), touched: Instant::now(), idle_before }
     }
 }
 
@@ -178,15 +182,17 @@ impl Notes {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(&sealed)
     }
 
-    /// Those whose payload is there, and in none of these files; the others are removed.
-    fn read_all(&self, cases: &[String]) -> io::Result<Vec<(String, Note)>> {
+    /// Those whose payload is there, and in none of these files, with their age; the others are removed.
+    fn read_all(&self, cases: &[String]) -> io::Result<Vec<(String, Note, Duration)>> {
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display()));
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let mut notes = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let file = entry?.file_name().to_string_lossy().into_owned();
+            let entry = entry?;
+            let file = entry.file_name().to_string_lossy().into_owned();
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
             match self.read(&file).filter(|_| !cases.contains(&file)) {
-                Some(note) => notes.push((file, note)),
+                Some(note) => notes.push((file, note, age)),
                 None => self.remove(&file),
             }
         }
@@ -348,7 +354,13 @@ mod tests {
         room.left(1, 1).await;
         parts.expire(Duration::from_secs(1000));
         assert_eq!(room.files("parts").len(), 1);
-        parts.expire(Duration::ZERO);
+        // However often it is started: what counts is when the part came.
+        let note = fs::File::options().write(true).open(room.files("parts").remove(0)).unwrap();
+        note.set_modified(std::time::SystemTime::now() - Duration::from_secs(900)).unwrap();
+        let (parts, spool) = room.open(&[]);
+        parts.expire(Duration::from_secs(1000));
+        assert_eq!(room.files("parts").len(), 1);
+        parts.expire(Duration::from_secs(800));
         room.left(0, 0).await;
         assert_eq!(spool.used(), 0);
     }

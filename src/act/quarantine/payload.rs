@@ -59,7 +59,7 @@ enum State {
     Lost(NotKept),
 }
 
-/// A payload, sealed and on disk. Dropped, it goes.
+/// A payload, sealed and on disk. Dropped, it goes, unless its file was told to stay.
 pub struct Sealed {
     /// The age header with the nonce that follows it: together with the file's content it is an age file.
     pub(super) header: Vec<u8>,

@@ -1,5 +1,5 @@
-//! The folder of sealed payloads: those whose verdict is not known yet, and those that the quarantine bucket does not have
-//! yet. One bound for both.
+//! The folder of sealed payloads: those whose verdict is not known yet, parts of uploads that are not complete yet, and those
+//! that the quarantine bucket does not have yet. One bound for all.
 
 use age::x25519::Recipient;
 use std::collections::HashMap;
