@@ -17,6 +17,15 @@ use tokio::time::Instant;
 /// Decoded bytes that are free of the ratio: small files compress well.
 const RATIO_FREE: u64 = 1 << 20;
 
+/// The largest window of zstd, as a power of two: what RFC 9659, section 3, has its readers keep for `Content-Encoding`.
+/// Larger ones are for archives that a program was told to unpack.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// About what the decoder of a layer takes, in bytes: its window, and what it reads into and writes from.
+const GZIP_MEMORY: u64 = 128 << 10;
+const ZSTD_MEMORY: u64 = 9 << 20;
+const BROTLI_MEMORY: u64 = 17 << 20;
+
 /// Members of one archive that are looked up.
 const MEMBERS_MAX: usize = 10_000;
 
@@ -29,6 +38,8 @@ pub enum Bound {
     Size,
     /// More time.
     Time,
+    /// A larger window than is kept (zstd).
+    Memory,
     /// More layers.
     Layers,
 }
@@ -64,6 +75,7 @@ impl Decoded {
             (Some(Bound::Ratio), _) => "ratio",
             (Some(Bound::Size), _) => "size",
             (Some(Bound::Time), _) => "time",
+            (Some(Bound::Memory), _) => "memory",
             (Some(Bound::Layers), _) => "layers",
             (None, true) => "broken",
             (None, false) => "decoded",
@@ -145,8 +157,8 @@ impl Decoding {
             archive.push(&std::mem::take(&mut self.begun));
         }
         self.spent += started.elapsed();
-        if written.is_err() {
-            self.stopped = Some(Stop::Broken);
+        if let Err(error) = &written {
+            self.stopped = Some(if is_too_wide(error) { Stop::Bound(Bound::Memory) } else { Stop::Broken });
         }
         let decoded = self.next.decoded_max();
         let allowed = self.encoded.saturating_mul(self.bounds.ratio).saturating_add(RATIO_FREE);
@@ -155,9 +167,15 @@ impl Decoding {
             () if decoded > allowed => Bound::Ratio,
             () if self.spent > self.bounds.time => Bound::Time,
             () if self.next.has_more_layers(self.bounds.layers) => Bound::Layers,
+            () if self.next.is_too_wide() => Bound::Memory,
             () => return,
         };
         self.stopped = Some(Stop::Bound(bound));
+    }
+
+    /// About what its decoders take, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.next.memory()
     }
 
     /// What came of it; `None` where nothing is encoded.
@@ -170,9 +188,11 @@ impl Decoding {
             unpack: self.archive.is_some(),
         };
         let ended = if self.stopped.is_none() { self.next.end(&shape) } else { Ok(()) };
+        // The last of what a decoder holds may come only now.
+        let too_wide = self.next.is_too_wide() || ended.as_ref().is_err_and(is_too_wide);
         let bound = match self.stopped {
             Some(Stop::Bound(bound)) => Some(bound),
-            _ => None,
+            _ => too_wide.then_some(Bound::Memory),
         };
         let broken = matches!(self.stopped, Some(Stop::Broken)) || ended.is_err();
         let mut layers = Vec::new();
@@ -215,6 +235,39 @@ enum Next {
 /// Bytes that tell what they are.
 const MAGIC_LEN: usize = 4;
 
+/// What a payload is that begins with these bytes, [`MAGIC_LEN`] at least, and does not say it.
+fn recognised(begun: &[u8]) -> Option<Encoding> {
+    match begun {
+        [0x1f, 0x8b, 0x08, ..] => Some(Encoding::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Encoding::Zstd),
+        // A frame that readers skip may come first (RFC 8878, section 3.1.2).
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Encoding::Zstd),
+        _ => None,
+    }
+}
+
+/// The first bytes of a payload, as far as they came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begun {
+    bytes: [u8; MAGIC_LEN],
+    len: usize,
+}
+
+impl Begun {
+    /// Takes the next bytes of the payload.
+    pub fn see(&mut self, bytes: &[u8]) {
+        let more = bytes.len().min(MAGIC_LEN - self.len);
+        self.bytes[self.len..self.len + more].copy_from_slice(&bytes[..more]);
+        self.len += more;
+    }
+
+    /// Whether it is surely nothing that [`Decoding`] would undo without being told. Fewer bytes than it takes to tell
+    /// may be the beginning of anything.
+    pub fn is_plain(&self) -> bool {
+        self.len == MAGIC_LEN && recognised(&self.bytes).is_none()
+    }
+}
+
 impl Next {
     fn write(&mut self, bytes: &[u8], shape: &Shape<'_>) -> io::Result<()> {
         if let Next::Undecided(begun) = self {
@@ -237,11 +290,7 @@ impl Next {
     }
 
     fn decide(begun: &[u8], shape: &Shape<'_>) -> io::Result<Next> {
-        let encoding = shape.layers.first().copied().or(match begun {
-            [0x1f, 0x8b, 0x08, ..] => Some(Encoding::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Encoding::Zstd),
-            _ => None,
-        });
+        let encoding = shape.layers.first().copied().or_else(|| recognised(begun));
         let Some(encoding) = encoding else { return Ok(Next::Plain) };
         let inner = Level {
             hashing: Hashing::new(shape.algorithms),
@@ -249,7 +298,7 @@ impl Next {
             first_member: None,
             archive: shape.unpack.then(|| Box::new(Archive::new(shape.algorithms, MEMBERS_MAX))),
             next: Next::Undecided(Vec::new()),
-            next_broken: false,
+            next_error: None,
             layers: shape.layers.get(1..).unwrap_or_default().to_vec(),
             left: shape.left.saturating_sub(1),
             algorithms: shape.algorithms,
@@ -262,7 +311,11 @@ impl Next {
             }
             Encoding::Deflate => Layer::Deflate(flate2::write::DeflateDecoder::new(inner)),
             Encoding::Brotli => Layer::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(inner, 4096))),
-            Encoding::Zstd => Layer::Zstd(zstd::stream::write::Decoder::new(inner)?),
+            Encoding::Zstd => {
+                let mut decoder = zstd::stream::write::Decoder::new(inner)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Layer::Zstd(decoder)
+            }
         })))
     }
 
@@ -302,6 +355,22 @@ impl Next {
         }
     }
 
+    /// Whether a layer further in needs a larger window than is kept.
+    fn is_too_wide(&self) -> bool {
+        let Next::Layer(layer) = self else { return false };
+        layer.level().next_error.as_ref().is_some_and(is_too_wide) || layer.level().next.is_too_wide()
+    }
+
+    fn memory(&self) -> u64 {
+        let Next::Layer(layer) = self else { return 0 };
+        let own = match **layer {
+            Layer::Gzip(_) | Layer::Zlib(_) | Layer::Deflate(_) => GZIP_MEMORY,
+            Layer::Brotli(_) => BROTLI_MEMORY,
+            Layer::Zstd(_) => ZSTD_MEMORY,
+        };
+        own + layer.level().next.memory()
+    }
+
     /// The archive that the first layer gave.
     fn take_archive(&mut self) -> Option<Archive> {
         match self {
@@ -338,7 +407,8 @@ struct Level {
     first_member: Option<Digests>,
     archive: Option<Box<Archive>>,
     next: Next,
-    next_broken: bool,
+    /// Why nothing goes to `next` any more.
+    next_error: Option<io::Error>,
     layers: Vec<Encoding>,
     left: usize,
     algorithms: Algorithms,
@@ -353,7 +423,9 @@ impl Write for Level {
         }
         let shape = Shape { layers: &self.layers, left: self.left, algorithms: self.algorithms, unpack: false };
         // A broken layer further in changes nothing about this one, and keeps what it holds.
-        self.next_broken = self.next_broken || self.next.write(bytes, &shape).is_err();
+        if self.next_error.is_none() {
+            self.next_error = self.next.write(bytes, &shape).err();
+        }
         Ok(bytes.len())
     }
 
@@ -377,6 +449,16 @@ fn write_members(decoder: &mut Option<GzDecoder<Level>>, mut bytes: &[u8]) -> io
     Ok(())
 }
 
+/// Its library tells by the text alone that a frame needs a larger window.
+fn zstd_error(error: io::Error) -> io::Error {
+    let too_wide = error.to_string().contains("requires too much memory");
+    if too_wide { io::ErrorKind::OutOfMemory.into() } else { error }
+}
+
+fn is_too_wide(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+}
+
 impl Layer {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
@@ -384,7 +466,7 @@ impl Layer {
             Layer::Zlib(decoder) => decoder.write_all(bytes),
             Layer::Deflate(decoder) => decoder.write_all(bytes),
             Layer::Brotli(decoder) => decoder.write_all(bytes),
-            Layer::Zstd(decoder) => decoder.write_all(bytes),
+            Layer::Zstd(decoder) => decoder.write_all(bytes).map_err(zstd_error),
         }
     }
 
@@ -398,7 +480,7 @@ impl Layer {
         };
         let level = self.level_mut();
         let shape = Shape { layers: &level.layers, left: level.left, algorithms: level.algorithms, unpack: false };
-        if level.next_broken {
+        if level.next_error.is_some() {
             return Err(io::ErrorKind::InvalidData.into());
         }
         ended.and(level.next.end(&shape))
@@ -571,5 +653,59 @@ mod tests {
         assert_eq!(decode(None, &zeros, 4096, &hasty).unwrap().bound, Some(Bound::Time));
         let off = settings::Encodings { decode: false, ..bounds() };
         assert_eq!(decode(None, &zeros, 4096, &off), None);
+    }
+
+    fn zstd_with_window(bytes: &[u8], log: u32) -> Vec<u8> {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(log).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A reader that keeps more would see what is behind it.
+    #[test]
+    fn a_window_that_is_too_large_is_a_bound() {
+        let payload = payload();
+        for (log, bound) in [(ZSTD_WINDOW_LOG, None), (ZSTD_WINDOW_LOG + 1, Some(Bound::Memory))] {
+            let outer = zstd_with_window(&payload, log);
+            for (header, bytes) in [(Some("zstd"), outer.clone()), (None, outer.clone()), (None, gzip(&outer))] {
+                let decoded = decode(header, &bytes, 4096, &bounds()).unwrap();
+                assert_eq!(decoded.bound, bound, "{header:?} {log}");
+                let found = decoded.layers.iter().any(|layer| layer.sha256 == sha256(&payload));
+                assert_eq!(found, bound.is_none(), "{header:?} {log}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_readers_skip_hides_nothing() {
+        let payload = payload();
+        let skipped = [&b"\x50\x2a\x4d\x18\x03\0\0\0abc"[..], &zstd(&payload)].concat();
+        for split in [1, 4096] {
+            let decoded = decode(None, &skipped, split, &bounds()).unwrap();
+            assert_eq!((decoded.layers[0].sha256, decoded.broken), (sha256(&payload), false), "{split}");
+        }
+    }
+
+    #[test]
+    fn first_bytes_tell_what_is_plain() {
+        for (bytes, plain) in [
+            (&b"plain"[..], true),
+            (b"\x1f\x8b\x08\0", false),
+            (b"\x1f\x8b\x07\0", true),
+            (b"pla", false),
+            (b"", false),
+        ] {
+            for split in [1, 100] {
+                let mut begun = Begun::default();
+                bytes.chunks(split).for_each(|piece| begun.see(piece));
+                assert_eq!(begun.is_plain(), plain, "{bytes:?}");
+            }
+        }
+        assert!([zstd(b"x"), gzip(b"x"), b"\x5f\x2a\x4d\x18".to_vec()].iter().all(|bytes| {
+            let mut begun = Begun::default();
+            begun.see(bytes);
+            !begun.is_plain()
+        }));
     }
 }

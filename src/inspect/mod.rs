@@ -9,7 +9,7 @@ mod pace;
 mod promise;
 
 pub use archive::ArchiveError;
-pub use decode::{Bound, Decoded, Decoding};
+pub use decode::{Begun, Bound, Decoded, Decoding};
 pub use pace::{Pace, TooSlow};
 pub use promise::{BrokenPromise, Promises};
 

@@ -81,6 +81,7 @@ impl Evasion {
                 "gzip" => body.extend(gzip(&bytes)),
                 "gzip2" => body.extend(gzip(&gzip(&bytes))),
                 "deflate" => body.extend(compressed(ZlibEncoder::new(&bytes[..], Compression::fast()))),
+                "skipped" => body.extend(b"\x5a\x2a\x4d\x18\x02\0\0\0ab"),
                 "zstd" => body.extend(zstd::encode_all(&bytes[..], 1).expect("memory")),
                 // Braces of JSON.
                 _ => body.extend_from_slice(format!("{{{word}}}").as_bytes()),
