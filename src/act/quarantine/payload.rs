@@ -253,4 +253,26 @@ mod tests {
         assert!(matches!(keeping.finish().await, Err(NotKept::NoRoom)));
         assert_eq!((std::fs::read_dir(dir.path()).unwrap().count(), spool.used()), (0, 0));
     }
+
+    /// However short they are, only so many fit.
+    #[tokio::test]
+    async fn the_number_of_payloads_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::open(dir.path(), vec![Identity::generate().to_public()], 1 << 20).unwrap());
+        let mut kept = Vec::new();
+        loop {
+            let mut keeping = Keeping::new(spool.clone());
+            keeping.see(b"x").await;
+            match keeping.finish().await {
+                Ok(sealed) => kept.push(sealed),
+                Err(why) => {
+                    assert_eq!(why, NotKept::NoRoom);
+                    break;
+                }
+            }
+        }
+        assert!((100..130).contains(&kept.len()), "{}", kept.len());
+        kept.clear();
+        assert_eq!((std::fs::read_dir(dir.path()).unwrap().count(), spool.used()), (0, 0));
+    }
 }

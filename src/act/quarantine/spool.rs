@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What a payload takes beside its bytes: a block of its file, and one of the note that a part has. It bounds their number.
+const FILE_COST: u64 = 8 << 10;
+
 /// The folder, and what is left of its bound.
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -17,7 +20,7 @@ pub(super) struct Spool {
     recipients: Vec<Recipient>,
     bytes_max: u64,
     used: AtomicU64,
-    /// Files that stay until they are removed, with their length in bytes.
+    /// Files that stay until they are removed, with the room that they take in bytes.
     kept: Mutex<HashMap<String, u64>>,
     /// Whether there was no room.
     full: AtomicBool,
@@ -39,7 +42,7 @@ impl Spool {
         &self.recipients
     }
 
-    /// Bytes in use.
+    /// Room in use, in bytes.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)
     }
@@ -57,7 +60,9 @@ impl Spool {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(io::Error::other)?;
         let name = format!("{}.body", hex::encode(name));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path_of(&name))?;
+        self.take(FILE_COST)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path_of(&name));
+        let file = file.inspect_err(|_| self.give_back(FILE_COST))?;
         let (bytes, is_kept) = (AtomicU64::new(0), AtomicBool::new(false));
         let spooled = Arc::new(Spooled { spool: self.clone(), name, bytes, is_kept });
         Ok((SpoolFile(spooled.clone()), SpoolWriter { file, spooled }))
@@ -72,9 +77,9 @@ impl Spool {
         let mut kept = self.kept();
         for name in names {
             // One that is gone is told of where it is missed.
-            let bytes = fs::metadata(self.path_of(name)).map_or(0, |meta| meta.len());
-            self.used.fetch_add(bytes, Ordering::AcqRel);
-            kept.insert(name.clone(), bytes);
+            let room = FILE_COST + fs::metadata(self.path_of(name)).map_or(0, |meta| meta.len());
+            self.used.fetch_add(room, Ordering::AcqRel);
+            kept.insert(name.clone(), room);
         }
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
@@ -99,8 +104,8 @@ impl Spool {
 
     /// Removes a file that stayed.
     pub(super) fn remove(&self, name: &str) {
-        if let Some(bytes) = self.kept().remove(name) {
-            self.used.fetch_sub(bytes, Ordering::AcqRel);
+        if let Some(room) = self.kept().remove(name) {
+            self.give_back(room);
         }
         if let Err(error) = fs::remove_file(self.path_of(name)) {
             tracing::error!("{}: {error}", self.path_of(name).display());
@@ -118,6 +123,10 @@ impl Spool {
         }
         self.full.store(true, Ordering::Release);
         Err(io::ErrorKind::QuotaExceeded.into())
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
     }
 }
 
@@ -153,7 +162,7 @@ impl SpoolFile {
 
     /// It stays until it is removed.
     pub(super) fn keep(&self) {
-        self.0.spool.kept().insert(self.0.name.clone(), self.0.bytes.load(Ordering::Acquire));
+        self.0.spool.kept().insert(self.0.name.clone(), FILE_COST + self.size());
         self.0.is_kept.store(true, Ordering::Release);
     }
 }
@@ -163,7 +172,7 @@ impl Drop for Spooled {
         if *self.is_kept.get_mut() {
             return;
         }
-        self.spool.used.fetch_sub(*self.bytes.get_mut(), Ordering::AcqRel);
+        self.spool.give_back(FILE_COST + *self.bytes.get_mut());
         if let Err(error) = fs::remove_file(self.spool.path_of(&self.name)) {
             tracing::error!("{}: {error}; it holds nothing that could be read", self.name);
         }
@@ -182,7 +191,7 @@ impl Write for SpoolWriter {
         spool.take(bytes.len() as u64)?;
         let written = self.file.write(bytes);
         let unused = bytes.len() - written.as_ref().copied().unwrap_or(0);
-        spool.used.fetch_sub(unused as u64, Ordering::AcqRel);
+        spool.give_back(unused as u64);
         self.spooled.bytes.fetch_add((bytes.len() - unused) as u64, Ordering::AcqRel);
         if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
             spool.full.store(true, Ordering::Release);
