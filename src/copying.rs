@@ -188,7 +188,7 @@ async fn read(
         hashing.update(&data);
         decodings.iter_mut().for_each(|decoding| decoding.update(&data));
         if let Some(part) = &mut part {
-            part.see(&data).await;
+            part.see(&data).await?;
         }
         if let Some(keeping) = &mut keeping {
             keeping.see(&data).await;

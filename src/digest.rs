@@ -200,6 +200,11 @@ impl Hashing {
         self.length += bytes.len() as u64;
     }
 
+    /// Bytes of the payload so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// The state between two bytes, to go on from later: at most 300 bytes of it, and what they stand for is as secret as
     /// the digest. [`Hashing::restore`] reads it.
     pub fn save(&self) -> Vec<u8> {

@@ -41,6 +41,8 @@ pub enum Failure {
     RecheckBroken,
     /// No room for a part that came before its predecessor.
     PartTooEarly,
+    /// No memory for decoding one more object in parts.
+    DecodersBusy,
     /// On a list, and refused by policy.
     Listed,
     /// Refused by policy, and kept as evidence.
@@ -90,8 +92,11 @@ impl From<CompleteError> for Failure {
 }
 
 impl From<Busy> for Failure {
-    fn from(_: Busy) -> Failure {
-        Failure::PartTooEarly
+    fn from(busy: Busy) -> Failure {
+        match busy {
+            Busy::Early => Failure::PartTooEarly,
+            Busy::Decoder => Failure::DecodersBusy,
+        }
     }
 }
 
@@ -130,7 +135,7 @@ impl Failure {
             Failure::Listed | Failure::Quarantined | Failure::Canary => {
                 (Code::AccessDenied, Code::AccessDenied.message().to_owned())
             }
-            Failure::RefusalRate | Failure::PartTooEarly | Failure::ReadBack => {
+            Failure::RefusalRate | Failure::PartTooEarly | Failure::DecodersBusy | Failure::ReadBack => {
                 (Code::SlowDown, Code::SlowDown.message().to_owned())
             }
             Failure::Archive(_) => (
@@ -168,7 +173,8 @@ impl Failure {
             | Failure::Unverifiable
             | Failure::Undecodable
             | Failure::UnknownCopy
-            | Failure::PartTooEarly => Outcome::Refused,
+            | Failure::PartTooEarly
+            | Failure::DecodersBusy => Outcome::Refused,
             Failure::ReadBack | Failure::ReadBackBroken | Failure::RecheckBroken | Failure::CanaryStored => {
                 Outcome::Undecidable
             }
@@ -205,6 +211,7 @@ impl Failure {
             Failure::Complete(CompleteError::Malformed) => "malformed_xml",
             Failure::Complete(CompleteError::Order) => "part_order",
             Failure::PartTooEarly => "part_too_early",
+            Failure::DecodersBusy => "decoders_busy",
             Failure::Archive(ArchiveError::Members) => "archive_members",
             Failure::Archive(_) => "archive_unreadable",
             Failure::Undecodable => "undecodable",

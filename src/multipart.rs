@@ -6,31 +6,36 @@
 //! chain goes on when the store has taken the part, and the `journal` keeps it over a restart. A Complete is let
 //! through when the chain covers exactly the parts and ETags that it names, and the digest of the whole is on no list.
 //!
-//! CreateMultipartUpload says what the object will be described by, and whether its readers will decode it. Parts are not
-//! decoded, so what the chain knows of such a whole is not what its readers get: that is for whoever asks to heed.
+//! CreateMultipartUpload says what the object will be described by, and whether its readers will decode it. What begins as
+//! gzip or zstd is decoded as its chain goes on (the `reading`), whatever was said; other encodings are not known by their
+//! first bytes, so what the chain knows of such a whole is not what its readers get: that is for whoever asks to heed.
 //!
 //! Between the release of a part and the store's answer nobody knows which bytes the store has; so a Complete waits for
 //! releases under way, and no part is released while a Complete is.
 
 mod chain;
 mod journal;
+mod reading;
 mod role;
 mod spool;
 mod upload_id;
 
 pub use chain::Body;
+pub use reading::AsRead;
 pub use role::Role;
 pub use upload_id::UploadId;
 
-use crate::config::settings;
+use crate::config::settings::{self, Unverifiable};
 use crate::digest::{Algorithms, Digests, Hashing};
+use crate::inspect::{Begun, Decoded};
 use crate::record::Metrics;
 use crate::s3::complete::{NamedPart, plain_etag};
 use bytes::Bytes;
 use chain::{Base, Chain, Change, Cover, Fed};
 use journal::{Journal, Page};
+use reading::Reading;
 use serde::{Deserialize, Serialize};
-use spool::{Spool, Spooled};
+use spool::{Room, Spool, Spooled};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -44,12 +49,20 @@ use tokio::time::{Instant, timeout_at};
 /// Every multipart upload that this gate knows parts of.
 pub struct Multipart {
     uploads: Mutex<HashMap<UploadId, Arc<Upload>>>,
-    journal: Arc<Journal>,
+    shared: Arc<Shared>,
     spool: Arc<Spool>,
-    /// Links of all chains, for the bound on them.
-    links: Arc<AtomicUsize>,
     settings: settings::Multipart,
     metrics: Metrics,
+}
+
+/// What all uploads share.
+struct Shared {
+    journal: Journal,
+    /// Links of all chains, for the bound on them.
+    links: AtomicUsize,
+    encodings: settings::Encodings,
+    /// Memory for decoders.
+    decoders: Arc<Room>,
 }
 
 struct Upload {
@@ -57,8 +70,9 @@ struct Upload {
     /// What CreateMultipartUpload said; `None` where that did not come past.
     beginning: Option<Beginning>,
     state: Mutex<State>,
-    journal: Arc<Journal>,
-    links: Arc<AtomicUsize>,
+    /// Locked after `state`, where both are.
+    reading: Mutex<Reading>,
+    shared: Arc<Shared>,
     /// Held for reading from a part's release to the store's answer, for writing by a Complete.
     releases: Arc<RwLock<()>>,
     /// Held by whoever hashes waiting parts into the chain.
@@ -70,41 +84,54 @@ struct Upload {
 struct State {
     chain: Chain<Spooled>,
     page: Page,
-    /// The digest state before the first byte.
-    start: Vec<u8>,
+    /// The algorithms that the lists needed when something of it came last.
+    wanted: Algorithms,
     touched: Instant,
 }
 
-/// No room for a part that came early, and its predecessors did not come either.
+/// Why a part has to be sent again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no room for a part that came before its predecessor")]
-pub struct Busy;
+pub enum Busy {
+    /// It came early, and its predecessors did not come either.
+    #[error("no room for a part that came before its predecessor")]
+    Early,
+    /// It begins something compressed.
+    #[error("no room for one more decoder")]
+    Decoder,
+}
 
 impl Multipart {
     /// Reads what the state folder holds of unfinished uploads.
     ///
     /// # Errors
     /// The system's, with the path in question.
-    pub fn open(settings: &settings::Multipart, state_dir: &Path, metrics: Metrics) -> io::Result<Arc<Multipart>> {
-        let journal = Arc::new(Journal::open(state_dir)?);
+    pub fn open(
+        settings: &settings::Multipart,
+        encodings: &settings::Encodings,
+        state_dir: &Path,
+        metrics: Metrics,
+    ) -> io::Result<Arc<Multipart>> {
+        let shared = Arc::new(Shared {
+            journal: Journal::open(state_dir)?,
+            links: AtomicUsize::new(0),
+            encodings: encodings.clone(),
+            decoders: Arc::new(Room::new(settings.decoder_memory)),
+        });
         let spool = Spool::new(state_dir, settings.spool_memory, settings.spool_disk);
-        let links = Arc::new(AtomicUsize::new(0));
         let mut uploads = HashMap::new();
-        for (id, beginning, chain, page) in journal.load(settings.expire)? {
-            links.fetch_add(chain.links().len(), Ordering::Relaxed);
-            let state = State { chain, page, start: Vec::new(), touched: Instant::now() };
-            let upload = Upload::new(id.clone(), beginning, state, journal.clone(), links.clone());
-            uploads.insert(id, Arc::new(upload));
+        for (id, beginning, chain, page) in shared.journal.load(settings.expire)? {
+            shared.links.fetch_add(chain.links().len(), Ordering::Relaxed);
+            let state = State::new(chain, page, Algorithms::NONE);
+            uploads.insert(id.clone(), Arc::new(Upload::new(id, beginning, state, shared.clone())));
         }
         let settings = settings.clone();
-        Ok(Arc::new(Multipart { uploads: Mutex::new(uploads), journal, spool, links, settings, metrics }))
+        Ok(Arc::new(Multipart { uploads: Mutex::new(uploads), shared, spool, settings, metrics }))
     }
 
     /// The store has begun an upload. It blocks.
     pub fn begin(&self, id: UploadId, beginning: Beginning, wanted: Algorithms) {
-        let state = State::new(Chain::of_new_upload(), self.journal.page(&id), wanted);
-        let upload = Upload::new(id.clone(), Some(beginning), state, self.journal.clone(), self.links.clone());
-        let upload = Arc::new(upload);
+        let state = State::new(Chain::of_new_upload(), self.shared.journal.page(&id), wanted);
+        let upload = Arc::new(Upload::new(id.clone(), Some(beginning), state, self.shared.clone()));
         let mut uploads = self.lock();
         if uploads.contains_key(&id) {
             // Somebody found the id at the store and sent a part before this: nobody knows all of its parts.
@@ -128,12 +155,12 @@ impl Multipart {
         let deadline = Instant::now() + self.settings.spool_wait;
         let feed = loop {
             let (advanced, freed) = (upload.advanced.notified(), self.spool.freed());
-            let base = {
+            let (base, at) = {
                 let state = upload.lock();
-                state.chain.base(number, &|| state.start.clone())
+                (state.chain.base(number, &state.start()), upload.place(&state.chain, number))
             };
             if let Some((base, hashing)) = base.and_then(|(base, state)| Some((base, Hashing::restore(&state)?))) {
-                break Feed::Chained(base, Box::new(hashing));
+                break Feed::Chained(Box::new(Chained { base, hashing, at, begun: Begun::default() }));
             }
             let Some(length) = length else { break Feed::Nothing };
             match self.spool.reserve(length) {
@@ -147,10 +174,10 @@ impl Multipart {
             let room = async {
                 tokio::select! { () = advanced => {}, () = freed => {} }
             };
-            timeout_at(deadline, room).await.map_err(|_| Busy)?;
+            timeout_at(deadline, room).await.map_err(|_| Busy::Early)?;
         };
         self.metrics.part(feed.label());
-        Ok(Part { upload, number, feed })
+        Ok(Part { upload, number, feed, wanted })
     }
 
     /// What these parts are together; the upload stays as it is until the answer is dropped.
@@ -159,8 +186,8 @@ impl Multipart {
         let still = Some(upload.releases.clone().write_owned().await);
         upload.advance().await;
         let beginning = upload.beginning.clone();
-        let whole = spawn_blocking(move || upload.whole(&parts)).await.unwrap_or(Whole::Unknown);
-        Completing { whole, beginning, _still: still }
+        let (whole, as_read) = spawn_blocking(move || upload.whole(&parts)).await.unwrap_or((Whole::Unknown, PLAIN));
+        Completing { whole, as_read, beginning, _still: still }
     }
 
     /// The upload is aborted at the store.
@@ -175,10 +202,12 @@ impl Multipart {
         let (expire, spool_idle) = (self.settings.expire, self.settings.spool_idle);
         self.lock().retain(|_, upload| {
             let idle = upload.lock().touched.elapsed();
-            if idle >= spool_idle {
+            let is_alone = Arc::strong_count(upload) == 1;
+            if idle >= spool_idle && is_alone {
                 upload.lock().chain.drop_waiting();
+                upload.reading().give_up();
             }
-            let over = idle >= expire && Arc::strong_count(upload) == 1;
+            let over = idle >= expire && is_alone;
             if over {
                 upload.retire();
             }
@@ -195,28 +224,37 @@ impl Multipart {
         let mut uploads = self.lock();
         if let Some(upload) = uploads.get(&id) {
             let mut state = upload.lock();
-            state.touched = Instant::now();
-            if state.start.is_empty() || state.chain.links().is_empty() {
-                // Nothing was hashed before its first link, or the link's own state counts; a list that needs another
-                // algorithm may have come since it began.
-                state.start = Hashing::new(wanted).save();
-            }
+            // A list that needs another algorithm may have come since it began; of what is chained its own state counts.
+            (state.touched, state.wanted) = (Instant::now(), wanted);
             drop(state);
             return upload.clone();
         }
         self.make_room(&mut uploads);
-        let state = State::new(Chain::default(), self.journal.page(&id), wanted);
-        let upload = Upload::new(id.clone(), None, state, self.journal.clone(), self.links.clone());
-        let upload = Arc::new(upload);
+        let state = State::new(Chain::default(), self.shared.journal.page(&id), wanted);
+        let upload = Arc::new(Upload::new(id.clone(), self.presumed(), state, self.shared.clone()));
         uploads.insert(id, upload.clone());
         upload
     }
 
-    /// Forgets the uploads that were idle longest, as long as there are too many. Their Completes are then unverifiable.
+    /// What is taken to have been said of an upload that began elsewhere, or long ago: where any encoding is let through,
+    /// to be read back, it may have one, also in the eyes of a later run with another setting.
+    fn presumed(&self) -> Option<Beginning> {
+        let may_be_encoded =
+            self.settings.unverifiable == Unverifiable::ReadBack && self.shared.encodings.unseen_refused();
+        may_be_encoded.then(|| Beginning { encoded: true, ..Beginning::default() })
+    }
+
+    /// Forgets the uploads that were idle longest, as long as there are too many: first those that have no part, which are
+    /// quickly made. The Completes of others are then unverifiable.
     fn make_room(&self, uploads: &mut HashMap<UploadId, Arc<Upload>>) {
-        while uploads.len() >= self.settings.uploads || self.links.load(Ordering::Relaxed) >= self.settings.parts {
+        let links = || self.shared.links.load(Ordering::Relaxed);
+        while uploads.len() >= self.settings.uploads || links() >= self.settings.parts {
             let idle = uploads.iter().filter(|(_, upload)| Arc::strong_count(upload) == 1);
-            let Some(oldest) = idle.min_by_key(|(_, upload)| upload.lock().touched).map(|(id, _)| id.clone()) else {
+            let worth = |upload: &Upload| {
+                let state = upload.lock();
+                (!state.chain.is_empty(), state.touched)
+            };
+            let Some(oldest) = idle.min_by_key(|(_, upload)| worth(upload)).map(|(id, _)| id.clone()) else {
                 return;
             };
             if let Some(upload) = uploads.remove(&oldest) {
@@ -232,24 +270,28 @@ impl Multipart {
 
 impl State {
     fn new(chain: Chain<Spooled>, page: Page, wanted: Algorithms) -> State {
-        State { chain, page, start: Hashing::new(wanted).save(), touched: Instant::now() }
+        State { chain, page, wanted, touched: Instant::now() }
+    }
+
+    /// The digest state before the first byte.
+    fn start(&self) -> impl Fn() -> Vec<u8> + use<> {
+        let wanted = self.wanted;
+        move || Hashing::new(wanted).save()
     }
 }
 
 impl Upload {
-    fn new(
-        id: UploadId,
-        beginning: Option<Beginning>,
-        state: State,
-        journal: Arc<Journal>,
-        links: Arc<AtomicUsize>,
-    ) -> Upload {
+    fn new(id: UploadId, beginning: Option<Beginning>, state: State, shared: Arc<Shared>) -> Upload {
+        let reading = match state.chain.links() {
+            [] => Reading::new(&shared.encodings, &shared.decoders),
+            _ => Reading::of_earlier_run(&shared.encodings, &shared.decoders),
+        };
         Upload {
             id,
             beginning,
             state: Mutex::new(state),
-            journal,
-            links,
+            reading: Mutex::new(reading),
+            shared,
             releases: Arc::default(),
             advancing: tokio::sync::Mutex::default(),
             advanced: Notify::new(),
@@ -260,13 +302,17 @@ impl Upload {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes down what CreateMultipartUpload said. It blocks.
     fn write_beginning(&self) {
         let mut state = self.lock();
-        if let Err(error) = self.journal.begin(&mut state.page, &self.id, self.beginning.as_ref()) {
+        if let Err(error) = self.shared.journal.begin(&mut state.page, &self.id, self.beginning.as_ref()) {
             tracing::error!("state.dir: the beginning of an upload cannot be written down: {error}");
-            self.journal.remove(&state.page);
-            state.page = self.journal.page(&self.id);
+            self.shared.journal.remove(&state.page);
+            state.page = self.shared.journal.page(&self.id);
         }
     }
 
@@ -278,15 +324,15 @@ impl Upload {
         let before = chain.links().len();
         let changed = change(chain);
         let after = chain.links().len();
-        self.links.fetch_add(after, Ordering::Relaxed);
-        self.links.fetch_sub(before, Ordering::Relaxed);
+        self.shared.links.fetch_add(after, Ordering::Relaxed);
+        self.shared.links.fetch_sub(before, Ordering::Relaxed);
         let Some(changed) = changed else { return };
-        let written = self.journal.begin(page, &self.id, self.beginning.as_ref());
-        if let Err(error) = written.and_then(|()| self.journal.write(page, chain, changed)) {
+        let written = self.shared.journal.begin(page, &self.id, self.beginning.as_ref());
+        if let Err(error) = written.and_then(|()| self.shared.journal.write(page, chain, changed)) {
             // What stays on the disk might say more than is known, so nothing may stay.
             tracing::error!("state.dir: the parts of an upload cannot be written down: {error}");
-            self.journal.remove(page);
-            *page = self.journal.page(&self.id);
+            self.shared.journal.remove(page);
+            *page = self.shared.journal.page(&self.id);
         }
     }
 
@@ -306,11 +352,18 @@ impl Upload {
     /// The next part that waits. It blocks. False where there is none.
     fn advance_one(&self) -> bool {
         let mut state = self.lock();
-        let start = state.start.clone();
-        let Some((number, base, before, waiting)) = state.chain.take_next(&|| start.clone()) else { return false };
+        let start = state.start();
+        let Some((number, base, before, waiting)) = state.chain.take_next(&start) else { return false };
+        let mut at = self.place(&state.chain, number);
         // Others may begin and end their parts while this one is hashed.
         drop(state);
-        let behind = hash_on(&before, |take| waiting.bytes.read(take));
+        let behind = hash_on(&before, |take| {
+            waiting.bytes.read(|bytes| {
+                // There is no decoder to begin, and no room that it could lack.
+                self.feed(&mut at, bytes, Algorithms::NONE).ok();
+                take(bytes);
+            })
+        });
         self.change(|chain| match behind {
             Ok(behind) => chain.hashed(number, base, behind.save()),
             Err(error) => {
@@ -322,26 +375,48 @@ impl Upload {
     }
 
     /// What these parts are together. It blocks.
-    fn whole(&self, parts: &[NamedPart]) -> Whole {
+    fn whole(&self, parts: &[NamedPart]) -> (Whole, AsRead) {
         let state = self.lock();
-        let (before, rest) = match state.chain.cover(parts, &|| state.start.clone()) {
+        let (before, rest) = match state.chain.cover(parts, &state.start()) {
             Cover::Whole(before, rest) => (before, rest),
-            Cover::Absent => return Whole::Absent,
-            Cover::Unknown => return Whole::Unknown,
+            Cover::Absent => return (Whole::Absent, PLAIN),
+            Cover::Unknown => return (Whole::Unknown, PLAIN),
         };
+        let chained = parts.len() - rest.len();
+        let mut at = self.place(&state.chain, chained as u16 + 1);
+        let (mut own, mut anew) = (self.reading(), Reading::new(&self.shared.encodings, &self.shared.decoders));
+        // Without the first part it is another object than the one that has been decoded so far.
+        let reading = if chained == 0 { &mut anew } else { &mut *own };
         let read = |take: &mut dyn FnMut(&[u8])| {
             let mut waiting = rest.iter().filter_map(|number| state.chain.waiting(*number));
-            waiting.try_for_each(|waiting| waiting.bytes.read(&mut *take))
+            waiting.try_for_each(|waiting| {
+                waiting.bytes.read(|bytes| {
+                    // Where there is no room for it the whole is lost to the decoder.
+                    feed(reading, &mut at, bytes, state.wanted).ok();
+                    take(bytes);
+                })
+            })
         };
-        hash_on(&before, read).map_or(Whole::Unknown, |hashing| Whole::Known(hashing.finish()))
+        let Ok(hashing) = hash_on(&before, read) else { return (Whole::Unknown, PLAIN) };
+        let whole = hashing.finish();
+        (Whole::Known(whole), if at.is_some() { reading.end(&whole) } else { PLAIN })
+    }
+
+    /// Where part `number` begins in an object that has to be decoded.
+    fn place(&self, chain: &Chain<Spooled>, number: u16) -> Option<u64> {
+        chain.compressed_before(number).filter(|_| self.shared.encodings.decode)
+    }
+
+    fn feed(&self, at: &mut Option<u64>, bytes: &[u8], wanted: Algorithms) -> Result<(), Busy> {
+        if at.is_some() { feed(&mut self.reading(), at, bytes, wanted) } else { Ok(()) }
     }
 
     /// Nothing of it is known any more.
     fn retire(&self) {
         let mut state = self.lock();
-        self.links.fetch_sub(state.chain.links().len(), Ordering::Relaxed);
+        self.shared.links.fetch_sub(state.chain.links().len(), Ordering::Relaxed);
         state.chain = Chain::default();
-        self.journal.remove(&state.page);
+        self.shared.journal.remove(&state.page);
     }
 }
 
@@ -352,16 +427,37 @@ fn hash_on(before: &[u8], read: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result
     Ok(hashing)
 }
 
+/// Offers bytes to a decoder, and goes on behind them; nothing where the object has none.
+fn feed(reading: &mut Reading, at: &mut Option<u64>, bytes: &[u8], wanted: Algorithms) -> Result<(), Busy> {
+    let Some(at) = at else { return Ok(()) };
+    let from = *at;
+    *at += bytes.len() as u64;
+    reading.feed(from, bytes, wanted)
+}
+
+/// Of a whole that is not decoded.
+const PLAIN: AsRead = AsRead::Known(None);
+
 /// A part that streams.
 pub struct Part {
     upload: Arc<Upload>,
     number: u16,
     feed: Feed,
+    wanted: Algorithms,
+}
+
+/// A part that follows on what is known.
+struct Chained {
+    base: Base,
+    hashing: Hashing,
+    begun: Begun,
+    /// Where its next byte is in an object that has to be decoded.
+    at: Option<u64>,
 }
 
 enum Feed {
     /// Hashed on from its predecessor.
-    Chained(Base, Box<Hashing>),
+    Chained(Box<Chained>),
     /// Kept until its predecessor is there.
     Spooled(Spooled),
     /// Neither; its Complete will be unverifiable.
@@ -372,7 +468,7 @@ impl Feed {
     /// The metric label.
     fn label(&self) -> &'static str {
         match self {
-            Feed::Chained(..) => "chained",
+            Feed::Chained(_) => "chained",
             Feed::Spooled(_) => "spooled",
             Feed::Nothing => "unknown",
         }
@@ -381,9 +477,19 @@ impl Feed {
 
 impl Part {
     /// Takes the next piece of its payload.
-    pub async fn see(&mut self, payload: &Bytes) {
+    ///
+    /// # Errors
+    /// It begins something compressed, and there is no room for one more decoder.
+    pub async fn see(&mut self, payload: &Bytes) -> Result<(), Busy> {
         match &mut self.feed {
-            Feed::Chained(_, hashing) => hashing.update(payload),
+            Feed::Chained(chained) => {
+                chained.hashing.update(payload);
+                chained.begun.see(payload);
+                if self.number == 1 && chained.begun.is_plain() {
+                    chained.at = None;
+                }
+                self.upload.feed(&mut chained.at, payload, self.wanted)?;
+            }
             Feed::Spooled(spooled) => {
                 if let Err(error) = spooled.push(payload.clone()).await {
                     tracing::error!("state.dir: a part that came early cannot be kept: {error}");
@@ -392,6 +498,7 @@ impl Part {
             }
             Feed::Nothing => {}
         }
+        Ok(())
     }
 
     /// The store says that it has the part, and nobody knows which bytes of it.
@@ -433,10 +540,12 @@ impl Releasing {
     /// The store answered: with this ETag, where it took the part.
     pub async fn answered(mut self, etag: Option<&str>) {
         let Some(etag) = etag else { return };
-        let Some(Part { upload, number, feed }) = self.part.take() else { return };
+        let Some(Part { upload, number, feed, .. }) = self.part.take() else { return };
         let (etag, body) = (plain_etag(etag).to_owned(), self.body);
         let fed = match feed {
-            Feed::Chained(base, hashing) => Fed::Chained(base, hashing.save()),
+            Feed::Chained(chained) => {
+                Fed::Chained(chained.base, chained.hashing.save(), number == 1 && chained.begun.is_plain())
+            }
             Feed::Spooled(spooled) => Fed::Spooled(spooled),
             Feed::Nothing => Fed::Nothing,
         };
@@ -474,15 +583,25 @@ pub enum Whole {
 pub struct Completing {
     /// The object.
     pub whole: Whole,
+    /// The object as its readers get it, where it is known.
+    pub as_read: AsRead,
     /// What CreateMultipartUpload said; `None` where that did not come past.
     pub beginning: Option<Beginning>,
     _still: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 impl Completing {
+    /// What came of decoding the whole, where it is compressed and was decoded. A beginning that nobody saw may have said
+    /// so.
+    pub fn decoded(&self) -> Option<Decoded> {
+        let AsRead::Known(Some(decoded)) = &self.as_read else { return None };
+        let declared = self.beginning.as_ref().is_none_or(|beginning| beginning.encoded);
+        Some(Decoded { declared, ..decoded.clone() })
+    }
+
     /// Of an upload of which nothing is known.
     fn unknown() -> Completing {
-        Completing { whole: Whole::Unknown, beginning: None, _still: None }
+        Completing { whole: Whole::Unknown, as_read: PLAIN, beginning: None, _still: None }
     }
 }
 
@@ -491,6 +610,9 @@ impl Completing {
 pub struct Beginning {
     /// Its `Content-Encoding` names an encoding that readers undo.
     pub encoded: bool,
+    /// Every encoding that it names is undone here as well, without being told.
+    #[serde(default)]
+    pub recognised: bool,
     /// It is encrypted with a customer's key: nobody else can read it.
     #[serde(default)]
     pub customer_key: bool,

@@ -67,10 +67,10 @@ async fn begun(
     Ok(Response::from_parts(head, AnswerBody::whole(body)))
 }
 
-/// An object in parts that its readers decode has to be read when it is there: where that cannot be, nothing of it is let
-/// through. (Where it is not the setting, routing has refused it.)
+/// An object in parts that its readers decode, and that is not decoded as it comes, has to be read when it is there: where
+/// that cannot be, nothing of it is let through. (Where it is not the setting, routing has refused it.)
 async fn check_encoded(gate: &Gate, parts: &Parts, errand: &Errand) -> Result<(), Failure> {
-    if !is_encoded(parts) || !gate.settings.encoded_read_back() {
+    if is_recognised(parts) || !gate.settings.encoded_read_back() {
         return Ok(());
     }
     let bucket = errand.target.bucket.as_deref().unwrap_or_default();
@@ -82,6 +82,11 @@ fn is_encoded(parts: &Parts) -> bool {
     Encoding::named(&content_encoding(&parts.headers)).next().is_some()
 }
 
+/// Whether the first bytes of the object tell all that its readers will undo.
+fn is_recognised(parts: &Parts) -> bool {
+    Encoding::named(&content_encoding(&parts.headers)).all(Encoding::is_recognised)
+}
+
 fn beginning(gate: &Gate, parts: &Parts) -> Beginning {
     let mut room = DESCRIBED_MAX;
     let mut headers: Vec<(String, String)> =
@@ -91,7 +96,12 @@ fn beginning(gate: &Gate, parts: &Parts) -> Beginning {
         room = fits.unwrap_or(room);
         fits.is_some()
     });
-    Beginning { encoded: is_encoded(parts), customer_key: read_back::has_customer_key(parts), headers }
+    Beginning {
+        encoded: is_encoded(parts),
+        recognised: is_recognised(parts),
+        customer_key: read_back::has_customer_key(parts),
+        headers,
+    }
 }
 
 /// The id in an InitiateMultipartUploadResult.

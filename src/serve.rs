@@ -239,7 +239,7 @@ async fn hand_on(gate: Arc<Gate>, checkpoint: Checkpoint) {
 fn open(settings: &Settings, audit: &Audit, metrics: &Metrics) -> Result<Opened, StartError> {
     let dir = &settings.state_dir;
     Ok(Opened {
-        multipart: Multipart::open(&settings.multipart, dir, metrics.clone())?,
+        multipart: Multipart::open(&settings.multipart, &settings.encodings, dir, metrics.clone())?,
         read_backs: ReadBacks::open(dir)?,
         rechecks: Rechecks::open(dir)?,
         quarantine: open_quarantine(settings, audit, metrics)?,

@@ -21,7 +21,7 @@ use crate::error::Failure;
 use crate::forward::{AnswerBody, Asked, Held, Interrupted, OriginHead, Reframe, WINDOW, release};
 use crate::gate::Gate;
 use crate::inspect::{Decoded, InspectError, Inspected, Inspection};
-use crate::multipart::{Completing, Role, UploadId, Whole};
+use crate::multipart::{AsRead, Completing, Role, UploadId, Whole};
 use crate::record::{Alarm, Record};
 use crate::relay;
 use crate::route::{Errand, Operation, Reason, form_redirect, object_key};
@@ -308,8 +308,12 @@ impl Upload<'_> {
             }
             if let Whole::Known(whole) = completing.whole {
                 record.assembled(whole);
-                finding = finding.and(gate.look_up(&whole).await);
-                found.object = whole;
+                let decoded = completing.decoded();
+                if let AsRead::Lost { .. } = completing.as_read {
+                    gate.sinks.metrics.decoded("lost");
+                }
+                finding = finding.and(gate.look_up_as_read(&whole, decoded.as_ref(), true).await?);
+                (found.object, found.decoded) = (whole, decoded);
             }
             found.assembling = Some(completing);
         }
@@ -463,15 +467,23 @@ impl Upload<'_> {
     }
 
     /// Whether what was looked up of an object in parts is what its readers will get. What was begun as encoded stays so
-    /// under every setting that a gate is started with later; where the beginning is not known, it may have been let
-    /// through as encoded only under the setting that does that.
+    /// under every setting that a gate is started with later.
     fn is_verified(&self, completing: &Completing) -> bool {
         let settings = &self.gate.settings;
-        let read_otherwise = match &completing.beginning {
-            Some(beginning) => beginning.encoded && settings.encodings.unseen_refused(),
-            None => settings.encoded_read_back(),
+        let (beginning, refused) = (completing.beginning.as_ref(), settings.encodings.unseen_refused());
+        let is_seen = match completing.as_read {
+            // Where the beginning is not known, an encoding may have been let through only to be read back.
+            AsRead::Known(_) => {
+                beginning.map_or(!settings.encoded_read_back(), |beginning| !beginning.encoded || beginning.recognised)
+            }
+            // What does not say that it is compressed is mostly somebody's archive. Nobody but its operator can have the
+            // gate started anew, so that is no way past, and no reason to have a day's upload sent again.
+            AsRead::Lost { by_restart: true } if !settings.encoded_read_back() => {
+                beginning.is_some_and(|beginning| !beginning.encoded)
+            }
+            AsRead::Lost { .. } => false,
         };
-        matches!(completing.whole, Whole::Known(_)) && !read_otherwise
+        matches!(completing.whole, Whole::Known(_)) && (is_seen || !refused)
     }
 
     /// A Complete of which nobody has hashed what its readers will get: refused, let through, or read when it is there. In
@@ -494,8 +506,10 @@ impl Upload<'_> {
             gate.sinks.metrics.complete("unknown");
             return Err(match completing.whole {
                 Whole::Absent => Failure::PartAbsent,
-                Whole::Known(_) => Failure::Refused(Reason::EncodingUnseen),
-                Whole::Unknown => Failure::Unverifiable,
+                Whole::Known(_) if matches!(completing.as_read, AsRead::Known(_)) => {
+                    Failure::Refused(Reason::EncodingUnseen)
+                }
+                Whole::Known(_) | Whole::Unknown => Failure::Unverifiable,
             });
         };
         gate.sinks.metrics.complete("read_back");
@@ -646,7 +660,7 @@ async fn stream(
 ) -> Result<(), Streaming> {
     loop {
         for segment in segments {
-            role.see(&segment).await;
+            role.see(&segment).await.map_err(|busy| Streaming::Failed(busy.into()))?;
             if let (Some(keeping), Segment::Payload(payload)) = (keeping.as_mut(), &segment) {
                 keeping.see(payload).await;
             }

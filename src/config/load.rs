@@ -587,6 +587,7 @@ fn multipart(mut section: Section) -> Multipart {
         unverifiable: section.word("unverifiable", &words).unwrap_or(default.unverifiable),
         spool_memory: section.size_or_none("spool_memory").unwrap_or(default.spool_memory),
         spool_disk: section.size_or_none("spool_disk").unwrap_or(default.spool_disk),
+        decoder_memory: section.size("decoder_memory").unwrap_or(default.decoder_memory),
         spool_wait: section.duration("spool_wait").unwrap_or(default.spool_wait),
         spool_idle: section.duration("spool_idle").unwrap_or(default.spool_idle),
         expire: section.duration("expire").unwrap_or(default.expire),

@@ -61,7 +61,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether an object in parts that its readers decode is read when it is there: parts cannot be decoded as they come.
+    /// Whether an object in parts that its readers decode, and that is not decoded as it comes, is read when it is there.
     pub fn encoded_read_back(&self) -> bool {
         self.multipart.unverifiable == Unverifiable::ReadBack && self.encodings.unseen_refused()
     }
@@ -475,6 +475,8 @@ pub struct Multipart {
     pub spool_memory: u64,
     /// The same in files of the state folder; used when there is none in memory.
     pub spool_disk: u64,
+    /// Memory for decoding objects in parts that are compressed, of all uploads together, in bytes.
+    pub decoder_memory: u64,
     /// How long a part waits for room, or for its predecessors, before it is answered 503 SlowDown.
     pub spool_wait: Duration,
     /// How long parts wait for their predecessors when nothing of their upload comes any more.
@@ -494,6 +496,8 @@ impl Default for Multipart {
             // Eight parts of the size that most clients begin with.
             spool_memory: 64 << 20,
             spool_disk: 10 << 30,
+            // A thousand of gzip, or 14 of zstd.
+            decoder_memory: 128 << 20,
             // Below the silence that clients and stores bear.
             spool_wait: Duration::from_secs(20),
             spool_idle: Duration::from_secs(3600),

@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) body: Body,
     /// The digest state behind it, as [`Hashing::save`](crate::digest::Hashing::save) gives it.
     pub(super) state: Vec<u8>,
+    /// Whether it begins as nothing compressed does. Of the first part this is so of the whole.
+    pub(super) is_plain: bool,
     /// Tells this link from one that took its place.
     id: u64,
 }
@@ -58,8 +60,9 @@ pub(super) struct Base {
 /// What a part brings along when it was stored.
 #[derive(Debug)]
 pub(super) enum Fed<S> {
-    /// It was hashed on from its predecessor's state: the state behind it.
-    Chained(Base, Vec<u8>),
+    /// It was hashed on from its predecessor's state: the state behind it, and whether it begins as nothing compressed
+    /// does.
+    Chained(Base, Vec<u8>, bool),
     /// It came early: its bytes.
     Spooled(S),
     /// Neither: its place in the chain cannot be known.
@@ -196,7 +199,7 @@ impl<S> Chain<S> {
         // Nothing is chained behind a part that is not: its own release has cut that off.
         self.cut(number);
         match fed {
-            Fed::Chained(base, state) => self.push(number, base, etag.to_owned(), body, state),
+            Fed::Chained(base, state, is_plain) => self.push(number, base, etag.to_owned(), body, state, is_plain),
             Fed::Spooled(bytes) => {
                 self.waiting.insert(number, Waiting { etag: etag.to_owned(), body, bytes });
                 None
@@ -224,7 +227,7 @@ impl<S> Chain<S> {
     /// The part that was taken has been hashed. `None` where it has been replaced meanwhile.
     pub(super) fn hashed(&mut self, number: u16, base: Base, state: Vec<u8>) -> Option<Change> {
         match self.taken.take() {
-            Some((taken, etag, body)) if taken == number => self.push(number, base, etag, body, state),
+            Some((taken, etag, body)) if taken == number => self.push(number, base, etag, body, state, false),
             _ => None,
         }
     }
@@ -262,6 +265,19 @@ impl<S> Chain<S> {
         }
     }
 
+    /// Whether nothing is known of any part.
+    pub(super) fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Bytes of the object before part `number`, whose predecessor is in the chain; `None` where the object begins as
+    /// nothing compressed does, or the predecessor is not there.
+    pub(super) fn compressed_before(&self, number: u16) -> Option<u64> {
+        let before = self.links.get(..usize::from(number.checked_sub(1)?))?;
+        let is_plain = before.first().is_some_and(|first| first.is_plain);
+        (!is_plain).then(|| before.iter().map(|link| link.body.length).sum())
+    }
+
     /// A part that waits.
     pub(super) fn waiting(&self, number: u16) -> Option<&Waiting<S>> {
         self.waiting.get(&number)
@@ -278,9 +294,9 @@ impl<S> Chain<S> {
     }
 
     /// Puts back a link that was kept elsewhere; each behind the last.
-    pub(super) fn restore(&mut self, etag: String, body: Body, state: Vec<u8>) {
+    pub(super) fn restore(&mut self, etag: String, body: Body, state: Vec<u8>, is_plain: bool) {
         self.ids += 1;
-        self.links.push(Link { etag, body, state, id: self.ids });
+        self.links.push(Link { etag, body, state, is_plain, id: self.ids });
     }
 
     /// Gives a link another ETag; `None` where there is no such link.
@@ -302,12 +318,20 @@ impl<S> Chain<S> {
         shorter.then_some(Change::Cut(number))
     }
 
-    fn push(&mut self, number: u16, base: Base, etag: String, body: Body, state: Vec<u8>) -> Option<Change> {
+    fn push(
+        &mut self,
+        number: u16,
+        base: Base,
+        etag: String,
+        body: Body,
+        state: Vec<u8>,
+        is_plain: bool,
+    ) -> Option<Change> {
         let still = self.base(number, &Vec::new).is_some_and(|(now, _)| now == base);
         if !still || self.links.len() + 1 != usize::from(number) {
             return None;
         }
-        self.restore(etag, body, state);
+        self.restore(etag, body, state, is_plain);
         Some(Change::Link(number))
     }
 
@@ -372,7 +396,7 @@ mod tests {
     /// What a part brings along that begins now.
     fn begin(chain: &Chain<Vec<u8>>, number: u16, bytes: &[u8]) -> Fed<Vec<u8>> {
         match chain.base(number, &start) {
-            Some((base, state)) => Fed::Chained(base, hash_on(&state, std::iter::once(bytes)).unwrap().save()),
+            Some((base, state)) => Fed::Chained(base, hash_on(&state, std::iter::once(bytes)).unwrap().save(), true),
             None => Fed::Spooled(bytes.to_vec()),
         }
     }

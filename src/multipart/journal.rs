@@ -88,6 +88,7 @@ impl Journal {
                     "length": link.body.length,
                     "sha256": BASE64.encode(link.body.sha256),
                     "state": BASE64.encode(&link.state),
+                    "plain": link.is_plain,
                 })
             }
             Change::ETag(number) => json!({ "part": number, "etag": link(number).etag }),
@@ -198,7 +199,7 @@ fn apply<S>(chain: &mut Chain<S>, line: &Value) -> Option<()> {
     if usize::from(part) != chain.links().len() + 1 {
         return None;
     }
-    chain.restore(etag, body, bytes(state)?);
+    chain.restore(etag, body, bytes(state)?, line.get("plain")?.as_bool()?);
     Some(())
 }
 
@@ -228,7 +229,12 @@ mod tests {
     }
 
     fn beginning() -> Beginning {
-        Beginning { encoded: true, customer_key: true, headers: vec![("x-amz-meta-a".into(), "\"ü".into())] }
+        Beginning {
+            encoded: true,
+            recognised: true,
+            customer_key: true,
+            headers: vec![("x-amz-meta-a".into(), "\"ü".into())],
+        }
     }
 
     fn write(journal: &Journal) -> (Chain<()>, Page) {
@@ -236,7 +242,7 @@ mod tests {
         journal.begin(&mut page, &id(), Some(&beginning())).unwrap();
         for number in 1..=4 {
             let body = Body::from(&Digests::of(&[number as u8]));
-            chain.restore(format!("etag{number}"), body, vec![number as u8; 100]);
+            chain.restore(format!("etag{number}"), body, vec![number as u8; 100], number == 1);
             journal.write(&mut page, &chain, Change::Link(number)).unwrap();
         }
         chain.cut(3);
@@ -259,10 +265,10 @@ mod tests {
         let (found, said, mut again, mut page) = loaded.pop().unwrap();
         assert!(loaded.is_empty() && found == id() && said == Some(beginning()));
         let parts = |chain: &Chain<()>| -> Vec<_> {
-            chain.links().iter().map(|l| (l.etag.clone(), l.body, l.state.clone())).collect()
+            chain.links().iter().map(|l| (l.etag.clone(), l.body, l.state.clone(), l.is_plain)).collect()
         };
         assert_eq!(parts(&again), parts(&chain));
-        again.restore("etag3".into(), Body { sha256: [3; 32], length: 3 }, vec![3; 10]);
+        again.restore("etag3".into(), Body { sha256: [3; 32], length: 3 }, vec![3; 10], false);
         journal.write(&mut page, &again, Change::Link(3)).unwrap();
         assert_eq!(parts(&load(dir.path())[0].2), parts(&again));
         assert!(Journal::open(dir.path()).unwrap().load::<()>(Duration::ZERO).unwrap().is_empty());

@@ -44,12 +44,18 @@ impl Role {
     }
 
     /// Takes the next segment of the body.
-    pub async fn see(&mut self, segment: &Segment) {
-        let Segment::Payload(payload) = segment else { return };
+    ///
+    /// # Errors
+    /// As for [`Part::see`].
+    pub async fn see(&mut self, segment: &Segment) -> Result<(), Busy> {
+        let Segment::Payload(payload) = segment else { return Ok(()) };
         match self {
-            Role::None => {}
+            Role::None => Ok(()),
             Role::Part(part) => part.see(payload).await,
-            Role::Complete(_, xml) => xml.extend_from_slice(payload),
+            Role::Complete(_, xml) => {
+                xml.extend_from_slice(payload);
+                Ok(())
+            }
         }
     }
 }

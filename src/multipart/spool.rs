@@ -22,16 +22,38 @@ pub(super) struct Spool {
     freed: Notify,
 }
 
+/// Bytes of which only so many are given out.
 #[derive(Debug)]
-struct Room {
+pub(super) struct Room {
     used: AtomicU64,
     max: u64,
 }
 
 impl Room {
-    fn reserve(&self, bytes: u64) -> bool {
+    /// So many bytes.
+    pub(super) fn new(max: u64) -> Room {
+        Room { used: AtomicU64::new(0), max }
+    }
+
+    /// Takes `bytes` of it; false where there are not so many.
+    pub(super) fn reserve(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn free(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes that there are.
+    pub(super) fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Bytes that are taken.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
     }
 }
 
@@ -46,7 +68,7 @@ struct Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         let room = if self.in_memory { &self.spool.memory } else { &self.spool.disk };
-        room.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        room.free(self.bytes);
         self.spool.freed.notify_waiters();
     }
 }
@@ -69,8 +91,8 @@ enum Place {
 impl Spool {
     /// Room for so many bytes in memory, and so many in files below `dir`.
     pub(super) fn new(dir: &Path, memory_max: u64, disk_max: u64) -> Arc<Spool> {
-        let room = |max| Room { used: AtomicU64::new(0), max };
-        Arc::new(Spool { dir: dir.to_owned(), memory: room(memory_max), disk: room(disk_max), freed: Notify::new() })
+        let (memory, disk) = (Room::new(memory_max), Room::new(disk_max));
+        Arc::new(Spool { dir: dir.to_owned(), memory, disk, freed: Notify::new() })
     }
 
     /// Sets room for `bytes` aside; `None` where there is none at the moment.
@@ -98,7 +120,7 @@ impl Spool {
 
     /// Bytes that are set aside: in memory, and in files.
     pub(super) fn used(&self) -> (u64, u64) {
-        (self.memory.used.load(Ordering::Acquire), self.disk.used.load(Ordering::Acquire))
+        (self.memory.used(), self.disk.used())
     }
 }
 

@@ -48,7 +48,7 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     (
         "hashgate_decoded_total",
         &["result"],
-        "Payloads that are encoded, by what came of decoding them: decoded, broken, or the bound that was reached.",
+        "Payloads and wholes of parts that are encoded, by what came of decoding them: decoded, broken, the bound that was reached, or lost (not decoded as its parts came).",
     ),
     ("hashgate_multipart_uploads", &[], "Uploads in parts that are remembered."),
     ("hashgate_spool_bytes", &["place"], "Room taken by parts that came before their predecessors."),

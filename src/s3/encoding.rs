@@ -25,4 +25,9 @@ impl Encoding {
             _ => None,
         })
     }
+
+    /// Whether a payload begins with bytes that tell it.
+    pub fn is_recognised(self) -> bool {
+        matches!(self, Encoding::Gzip | Encoding::Zstd)
+    }
 }

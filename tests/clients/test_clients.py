@@ -1,5 +1,6 @@
 """Real clients doing their normal day through the gate, and failing to bring in what is listed."""
 
+import gzip
 import io
 import os
 import subprocess
@@ -130,6 +131,24 @@ def test_the_transfer_manager(gate, bucket):
         client.upload_fileobj(io.BytesIO(LISTED_LARGE), bucket, "managed-listed", Config=transfer)
     assert "AccessDenied" in str(error.value)
     assert absent(gate.store, bucket, "managed-listed")
+
+
+def test_a_compressed_file_in_parts(gate, bucket):
+    """Said to be so, or not: its readers may decode it, or unpack it. (Level 0 keeps it long enough for parts.)"""
+    from boto3.s3.transfer import TransferConfig
+    transfer = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+    client = gate.client(**config(gate))
+    for said in ({"ContentEncoding": "gzip"}, {}):
+        with pytest.raises(Exception) as error:
+            listed = io.BytesIO(gzip.compress(LISTED_LARGE, 0))
+            client.upload_fileobj(listed, bucket, "listed.gz", Config=transfer, ExtraArgs=said)
+        assert "AccessDenied" in str(error.value)
+        assert absent(gate.store, bucket, "listed.gz")
+        payload = gzip.compress(clean(12 << 20))
+        client.upload_fileobj(io.BytesIO(payload), bucket, "clean.gz", Config=transfer, ExtraArgs=said)
+        stored = gate.store.client().get_object(Bucket=bucket, Key="clean.gz")
+        assert stored["Body"].read() == payload
+        assert stored.get("ContentEncoding", "") == said.get("ContentEncoding", "")
 
 
 def test_an_ordinary_day(gate, bucket):

@@ -1,6 +1,6 @@
 //! Objects that come in parts: whatever the order, a whole that is listed never becomes an object, and any other does.
 
-use crate::encodings::gzip;
+use crate::encodings::{deflate, gzip, zstd};
 use crate::support::client::{Client, Form, Response};
 use crate::support::gate::{Gate, Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
 use crate::support::payload::Payload;
@@ -435,8 +435,8 @@ async fn what_is_not_known_is_read_back() {
     }
 }
 
-/// Parts of an object that its readers decode can only be looked up decoded when the object is there, even where the gate
-/// was started again between them.
+/// What the first bytes of an object do not tell can only be looked up decoded when the object is there, even where the gate
+/// was started again between its parts.
 #[tokio::test]
 async fn an_encoded_whole_is_read_back() {
     for store in stores().await {
@@ -452,9 +452,9 @@ async fn an_encoded_whole_is_read_back() {
             .await;
         let mut gate = gate;
         for (name, payload) in [("listed", &listed), ("clean", &clean)] {
-            let sent = gzip(&payload.bytes());
+            let sent = deflate(&payload.bytes());
             let target = format!("/{room}/{name}");
-            let describing = [("Content-Encoding", "gzip"), ("x-amz-meta-kind", "test")];
+            let describing = [("Content-Encoding", "deflate"), ("x-amz-meta-kind", "test")];
             let mut upload = Upload::describe(&gate.client(), &target, &describing).await;
             let mut etags = vec![upload.put(1, &Payload::from(sent[..PART as usize].to_vec())).await];
             gate = gate.restart().await;
@@ -469,7 +469,7 @@ async fn an_encoded_whole_is_read_back() {
                 assert!(answer.element("ETag").is_some(), "{}: {answer:?}", store.name);
                 let stored = store.client().get(&target).await;
                 assert!(stored.body == sent, "{}", store.name);
-                assert_eq!(stored.header("content-encoding"), Some("gzip"), "{}", store.name);
+                assert_eq!(stored.header("content-encoding"), Some("deflate"), "{}", store.name);
             }
             assert_eq!(completes(&gate, "read_back").await, 1.0);
         }
@@ -483,7 +483,7 @@ async fn an_encoded_whole_is_unverified_under_every_setting() {
     for store in stores().await {
         let room = store.room("encoded").await;
         let listed = Payload::random(23, PART + 500);
-        let sent = gzip(&listed.bytes());
+        let sent = deflate(&listed.bytes());
         for setting in ["refuse", "allow"] {
             let gate = gate(&store)
                 .list("sample", [listed.sha256()])
@@ -494,7 +494,7 @@ async fn an_encoded_whole_is_unverified_under_every_setting() {
                 .start()
                 .await;
             let target = format!("/{room}/{setting}");
-            let mut upload = Upload::describe(&gate.client(), &target, &[("Content-Encoding", "gzip")]).await;
+            let mut upload = Upload::describe(&gate.client(), &target, &[("Content-Encoding", "deflate")]).await;
             let mut etags = vec![upload.put(1, &Payload::from(sent[..PART as usize].to_vec())).await];
             etags.push(upload.put(2, &Payload::from(sent[PART as usize..].to_vec())).await);
             let config = gate.dir().join("hashgate.yaml");
@@ -510,6 +510,137 @@ async fn an_encoded_whole_is_unverified_under_every_setting() {
             if setting == "refuse" {
                 assert_absent(&store, &target).await;
             }
+            gate.stop().await;
+        }
+    }
+}
+
+async fn decoded(gate: &Gate, result: &str) -> f64 {
+    let metrics = gate.metrics().await.0;
+    metrics.get(&format!("hashgate_decoded_total{{result=\"{result}\"}}")).copied().unwrap_or_default()
+}
+
+/// An object in parts that is gzip or zstd is looked up as its readers get it, said or not, in any order of its parts, and
+/// nothing is read back for that.
+#[tokio::test]
+async fn a_compressed_listed_whole_is_refused() {
+    for store in stores().await {
+        let room = store.room("compressed").await;
+        let (listed, clean) = (Payload::random(24, PART + 500), Payload::random(25, PART + 500));
+        let gate = gate(&store).list("sample", [listed.md5()]).start().await;
+        let mut uploads = 0.0;
+        for (name, said, encode) in [
+            ("said", &[("Content-Encoding", "gzip")][..], &gzip as &dyn Fn(&[u8]) -> Vec<u8>),
+            ("unsaid", &[], &gzip),
+            ("zstd", &[], &zstd),
+            ("twice", &[("Content-Encoding", "gzip, zstd")], &|bytes| zstd(&gzip(bytes))),
+        ] {
+            for order in [[1, 2], [2, 1]] {
+                for payload in [&listed, &clean] {
+                    uploads += 1.0;
+                    let sent = encode(&payload.bytes());
+                    let parts = sent.split_at(PART as usize);
+                    let target = format!("/{room}/{name}{}{uploads}", order[0]);
+                    let upload = Upload::describe(&gate.client(), &target, said).await;
+                    let mut etags = Vec::new();
+                    for number in order {
+                        let part = if number == 1 { parts.0 } else { parts.1 };
+                        etags.push(upload.put(number, &Payload::from(part.to_vec())).await);
+                    }
+                    let answer = upload.complete(&etags).await;
+                    if std::ptr::eq(payload, &listed) {
+                        assert_refused(&answer);
+                        assert_absent(&store, &target).await;
+                        upload.abort().await;
+                    } else {
+                        assert_eq!(answer.status, 200, "{} {name}: {answer:?}", store.name);
+                        let stored = store.client().get(&target).await;
+                        assert!(stored.body == sent, "{} {name}", store.name);
+                        assert_eq!(stored.header("content-encoding"), said.first().map(|said| said.1), "{name}");
+                    }
+                }
+            }
+        }
+        assert_eq!(completes(&gate, "chained").await, uploads);
+        assert!(decoded(&gate, "decoded").await >= uploads, "a first part may count by itself");
+        gate.stop().await;
+    }
+}
+
+/// What hides a compressed whole from its decoder gets nothing past, and is told to be sent again.
+#[tokio::test]
+async fn a_compressed_whole_that_is_lost_to_its_decoder() {
+    for store in stores().await {
+        let room = store.room("lost").await;
+        let (listed, clean) = (Payload::random(26, PART + 500), Payload::random(27, PART + 500));
+        let gate = gate(&store).list("sample", [listed.sha256()]).start().await;
+        for (name, payload) in [("listed", &listed), ("clean", &clean)] {
+            let sent = gzip(&payload.bytes());
+            let (one, two) = sent.split_at(PART as usize);
+            let target = format!("/{room}/{name}");
+            let upload = Upload::create(&gate.client(), &target).await;
+            let first = upload.put(1, &Payload::from(one.to_vec())).await;
+            upload.put(2, &Payload::random(28, 700)).await;
+            let second = upload.put(2, &Payload::from(two.to_vec())).await;
+            let answer = upload.complete(&[first, second]).await;
+            assert_eq!((answer.status, answer.code()), (501, "NotImplemented".to_owned()), "{answer:?}");
+            assert_absent(&store, &target).await;
+            upload.abort().await;
+        }
+        assert_eq!((completes(&gate, "unknown").await, decoded(&gate, "lost").await), (2.0, 2.0));
+        gate.stop().await;
+    }
+}
+
+/// A restart ends every decoder: what says that it is encoded is sent again, or read back where that is the setting. What
+/// does not say so goes on, and is counted.
+#[tokio::test]
+async fn a_restart_between_the_parts_of_a_compressed_whole() {
+    for store in stores().await {
+        let room = store.room("restarted").await;
+        let (listed, clean) = (Payload::random(29, PART + 500), Payload::random(30, PART + 500));
+        for (setting, said, payload, expected) in [
+            ("refuse", &[("Content-Encoding", "gzip")][..], &listed, Err("NotImplemented")),
+            ("refuse", &[], &clean, Ok(())),
+            ("read-back", &[("Content-Encoding", "gzip")], &listed, Err("AccessDenied")),
+            ("read-back", &[], &listed, Err("AccessDenied")),
+            ("read-back", &[], &clean, Ok(())),
+        ] {
+            let gate = gate(&store)
+                .list("sample", [listed.sha256()])
+                .yaml(&format!(
+                    "multipart: {{ unverifiable: {setting} }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+                    store.access_key, store.secret_key
+                ))
+                .start()
+                .await;
+            let sent = gzip(&payload.bytes());
+            let (one, two) = sent.split_at(PART as usize);
+            let target = format!("/{room}/{setting}-{}-{}", said.len(), expected.is_ok());
+            let mut upload = Upload::describe(&gate.client(), &target, said).await;
+            let mut etags = vec![upload.put(1, &Payload::from(one.to_vec())).await];
+            let gate = gate.restart().await;
+            upload.client = gate.client();
+            etags.push(upload.put(2, &Payload::from(two.to_vec())).await);
+            let answer = upload.complete(&etags).await;
+            match expected {
+                Ok(()) => {
+                    assert!(answer.element("ETag").is_some(), "{} {setting}: {answer:?}", store.name);
+                    assert_stored_exactly(&store, &target, &sent, None).await;
+                }
+                Err(code) => {
+                    assert_eq!(answer.code(), code, "{} {setting}: {answer:?}", store.name);
+                    assert_absent(&store, &target).await;
+                }
+            }
+            let how = if setting == "read-back" {
+                "read_back"
+            } else if said.is_empty() {
+                "chained"
+            } else {
+                "unknown"
+            };
+            assert_eq!((completes(&gate, how).await, decoded(&gate, "lost").await), (1.0, 1.0), "{setting}");
             gate.stop().await;
         }
     }
