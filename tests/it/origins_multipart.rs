@@ -6,6 +6,7 @@ use crate::support::gate::{Gate, Mode, assert_absent, assert_refused, assert_sto
 use crate::support::payload::Payload;
 use crate::support::store::stores;
 use std::fs;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// The least that stores take for a part that is not the last.
@@ -55,6 +56,17 @@ impl Upload {
         assert_eq!(answer.status, 200, "part {number}: {answer:?}");
         let etag = answer.element("ETag").expect("an ETag").replace("&#34;", "\"").replace("&quot;", "\"");
         (number, etag)
+    }
+
+    /// Sends a part and is gone so long after its last byte; its ETag, where the store has it.
+    pub(crate) async fn put_and_leave(&self, number: usize, payload: &Payload, after: Duration) -> Option<String> {
+        let target = format!("{}?partNumber={number}&uploadId={}", self.target, self.id);
+        let mut wire = self.client.connect().await.expect("the gate listens");
+        wire.write(&self.client.upload(Form::RawUnsigned, &target, payload).bytes()).await.expect("taken");
+        tokio::time::sleep(after).await;
+        wire.reset();
+        let parts = self.client.list_parts(&self.target, &self.id).await;
+        parts.into_iter().find(|(found, _)| *found == number.to_string()).map(|(_, etag)| etag)
     }
 
     pub(crate) async fn complete(&self, parts: &[(usize, String)]) -> Response {

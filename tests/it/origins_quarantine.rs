@@ -10,6 +10,7 @@ use crate::support::store::{Room, Store, stores};
 use age::x25519::Identity;
 use hashgate::act::quarantine::{Manifest, read_manifest};
 use std::fs;
+use std::time::Duration;
 
 /// A gate that keeps every match in a bucket of its own at the same store, and the key that opens what it keeps.
 async fn keeping(store: &Store, room: &Room) -> (Builder, Identity) {
@@ -177,6 +178,49 @@ async fn the_parts_of_a_listed_whole_are_kept_over_a_restart() {
         assert!(opened == whole.bytes(), "{}", store.name);
         assert_eq!(manifest.media_type.as_deref(), Some("image/x-test"), "{}", store.name);
         aborted.abort().await;
+        nothing_is_left(&gate).await;
+        gate.stop().await;
+    }
+}
+
+/// A client leaves at any moment around the store's answer to its part: a whole that the gate knows then has all of its
+/// evidence, and one of which it does not is not completed.
+#[tokio::test]
+async fn a_client_that_leaves_while_its_part_is_kept() {
+    for store in stores().await {
+        let room = store.room("quarantine").await;
+        let (parts, whole) = object(2);
+        let (builder, identity) = keeping(&store, &room).await;
+        let gate = builder.list("sample", [whole.sha256()]).start().await;
+        let mut cases = Vec::new();
+        for step in 0..24 {
+            let target = format!("/{room}/left-{step}");
+            let upload = Upload::create(&gate.client(), &target).await;
+            let first = upload.put(1, &parts[0]).await;
+            let left = upload.put_and_leave(2, &parts[1], Duration::from_micros(250 * step)).await;
+            gate.quiet().await;
+            if let Some(etag) = left {
+                let answer = upload.complete(&[first.clone(), (2, etag)]).await;
+                match answer.status {
+                    403 => {
+                        let case = case_of(&gate, &mut cases).await;
+                        assert!(
+                            open(&store, &room, &case, &identity).await.1 == whole.bytes(),
+                            "{} {step}",
+                            store.name
+                        );
+                        continue;
+                    }
+                    status => assert!([400, 501].contains(&status), "{} {step}: {answer:?}", store.name),
+                }
+            }
+            // Sent again, as its client would.
+            let second = upload.put(2, &parts[1]).await;
+            assert_refused(&upload.complete(&[first, second]).await);
+            let case = case_of(&gate, &mut cases).await;
+            assert!(open(&store, &room, &case, &identity).await.1 == whole.bytes(), "{} {step}", store.name);
+        }
+        assert_eq!(cases.len(), 24);
         nothing_is_left(&gate).await;
         gate.stop().await;
     }
