@@ -2,9 +2,9 @@
 
 use crate::encodings::{deflate, gzip, zstd};
 use crate::support::client::{Client, Form, Response};
-use crate::support::gate::{Gate, Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
+use crate::support::gate::{Builder, Gate, Mode, assert_absent, assert_refused, assert_stored_exactly, gate};
 use crate::support::payload::Payload;
-use crate::support::store::stores;
+use crate::support::store::{Store, stores};
 use std::fs;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -404,6 +404,14 @@ async fn a_transfer_managers_day() {
     }
 }
 
+/// A gate with this `multipart.unverifiable`, and credentials of its own.
+fn unverifiable(store: &Store, setting: &str) -> Builder {
+    gate(store).yaml(&format!(
+        "multipart: {{ unverifiable: {setting} }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
+        store.access_key, store.secret_key
+    ))
+}
+
 /// What is not known is read when it is there, where the setting says so: a listed whole is gone before its client hears
 /// of it, any other stays.
 #[tokio::test]
@@ -411,14 +419,7 @@ async fn what_is_not_known_is_read_back() {
     for store in stores().await {
         let (parts, whole) = object(2);
         let room = store.room("back").await;
-        let gate = gate(&store)
-            .list("sample", [whole.sha256()])
-            .yaml(&format!(
-                "multipart: {{ unverifiable: read-back }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
-                store.access_key, store.secret_key
-            ))
-            .start()
-            .await;
+        let gate = unverifiable(&store, "read-back").list("sample", [whole.sha256()]).start().await;
         for (name, last) in [("listed", &parts[1]), ("clean", &Payload::random(9, 500))] {
             let target = format!("/{room}/{name}");
             let upload = Upload::create(&gate.client(), &target).await;
@@ -454,15 +455,7 @@ async fn an_encoded_whole_is_read_back() {
     for store in stores().await {
         let room = store.room("encoded").await;
         let (listed, clean) = (Payload::random(21, PART + 500), Payload::random(22, PART + 500));
-        let gate = gate(&store)
-            .list("sample", [listed.sha256()])
-            .yaml(&format!(
-                "multipart: {{ unverifiable: read-back }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
-                store.access_key, store.secret_key
-            ))
-            .start()
-            .await;
-        let mut gate = gate;
+        let mut gate = unverifiable(&store, "read-back").list("sample", [listed.sha256()]).start().await;
         for (name, payload) in [("listed", &listed), ("clean", &clean)] {
             let sent = deflate(&payload.bytes());
             let target = format!("/{room}/{name}");
@@ -497,14 +490,7 @@ async fn an_encoded_whole_is_unverified_under_every_setting() {
         let listed = Payload::random(23, PART + 500);
         let sent = deflate(&listed.bytes());
         for setting in ["refuse", "allow"] {
-            let gate = gate(&store)
-                .list("sample", [listed.sha256()])
-                .yaml(&format!(
-                    "multipart: {{ unverifiable: read-back }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
-                    store.access_key, store.secret_key
-                ))
-                .start()
-                .await;
+            let gate = unverifiable(&store, "read-back").list("sample", [listed.sha256()]).start().await;
             let target = format!("/{room}/{setting}");
             let mut upload = Upload::describe(&gate.client(), &target, &[("Content-Encoding", "deflate")]).await;
             let mut etags = vec![upload.put(1, &Payload::from(sent[..PART as usize].to_vec())).await];
@@ -618,14 +604,7 @@ async fn a_restart_between_the_parts_of_a_compressed_whole() {
             ("read-back", &[], &listed, Err("AccessDenied")),
             ("read-back", &[], &clean, Ok(())),
         ] {
-            let gate = gate(&store)
-                .list("sample", [listed.sha256()])
-                .yaml(&format!(
-                    "multipart: {{ unverifiable: {setting} }}\norigin: {{ credentials: {{ access_key: {}, secret_key: {} }} }}",
-                    store.access_key, store.secret_key
-                ))
-                .start()
-                .await;
+            let gate = unverifiable(&store, setting).list("sample", [listed.sha256()]).start().await;
             let sent = gzip(&payload.bytes());
             let (one, two) = sent.split_at(PART as usize);
             let target = format!("/{room}/{setting}-{}-{}", said.len(), expected.is_ok());
