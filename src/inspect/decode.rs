@@ -40,6 +40,8 @@ pub enum Bound {
     Time,
     /// A larger window than is kept (zstd).
     Memory,
+    /// A form that some readers still know (zstd before 0.8).
+    Format,
     /// More layers.
     Layers,
 }
@@ -76,6 +78,7 @@ impl Decoded {
             (Some(Bound::Size), _) => "size",
             (Some(Bound::Time), _) => "time",
             (Some(Bound::Memory), _) => "memory",
+            (Some(Bound::Format), _) => "format",
             (Some(Bound::Layers), _) => "layers",
             (None, true) => "broken",
             (None, false) => "decoded",
@@ -158,19 +161,20 @@ impl Decoding {
         }
         self.spent += started.elapsed();
         if let Err(error) = &written {
-            self.stopped = Some(if is_too_wide(error) { Stop::Bound(Bound::Memory) } else { Stop::Broken });
+            self.stopped = Some(bound_of(error).map_or(Stop::Broken, Stop::Bound));
         }
         let decoded = self.next.decoded_max();
         let allowed = self.encoded.saturating_mul(self.bounds.ratio).saturating_add(RATIO_FREE);
         let bound = match () {
-            () if decoded > self.bounds.size => Bound::Size,
-            () if decoded > allowed => Bound::Ratio,
-            () if self.spent > self.bounds.time => Bound::Time,
-            () if self.next.has_more_layers(self.bounds.layers) => Bound::Layers,
-            () if self.next.is_too_wide() => Bound::Memory,
-            () => return,
+            () if decoded > self.bounds.size => Some(Bound::Size),
+            () if decoded > allowed => Some(Bound::Ratio),
+            () if self.spent > self.bounds.time => Some(Bound::Time),
+            () if self.next.has_more_layers(self.bounds.layers) => Some(Bound::Layers),
+            () => self.next.inner_bound(),
         };
-        self.stopped = Some(Stop::Bound(bound));
+        if let Some(bound) = bound {
+            self.stopped = Some(Stop::Bound(bound));
+        }
     }
 
     /// About what its decoders take, in bytes.
@@ -189,10 +193,10 @@ impl Decoding {
         };
         let ended = if self.stopped.is_none() { self.next.end(&shape) } else { Ok(()) };
         // The last of what a decoder holds may come only now.
-        let too_wide = self.next.is_too_wide() || ended.as_ref().is_err_and(is_too_wide);
+        let late = self.next.inner_bound().or_else(|| ended.as_ref().err().and_then(bound_of));
         let bound = match self.stopped {
             Some(Stop::Bound(bound)) => Some(bound),
-            _ => too_wide.then_some(Bound::Memory),
+            _ => late,
         };
         let broken = matches!(self.stopped, Some(Stop::Broken)) || ended.is_err();
         let mut layers = Vec::new();
@@ -242,8 +246,14 @@ fn recognised(begun: &[u8]) -> Option<Encoding> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Encoding::Zstd),
         // A frame that readers skip may come first (RFC 8878, section 3.1.2).
         [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Encoding::Zstd),
+        _ if is_old_zstd(begun) => Some(Encoding::Zstd),
         _ => None,
     }
+}
+
+/// Whether a frame of zstd 0.2 to 0.7 begins here: today's library is mostly built to read some of them, and never writes one.
+fn is_old_zstd(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x22..=0x27, 0xb5, 0x2f, 0xfd, ..])
 }
 
 /// The first bytes of a payload, as far as they came.
@@ -314,7 +324,7 @@ impl Next {
             Encoding::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(inner)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                Layer::Zstd(decoder)
+                Layer::Zstd(decoder, Vec::new())
             }
         })))
     }
@@ -355,10 +365,10 @@ impl Next {
         }
     }
 
-    /// Whether a layer further in needs a larger window than is kept.
-    fn is_too_wide(&self) -> bool {
-        let Next::Layer(layer) = self else { return false };
-        layer.level().next_error.as_ref().is_some_and(is_too_wide) || layer.level().next.is_too_wide()
+    /// The bound at which a layer further in has stopped by itself.
+    fn inner_bound(&self) -> Option<Bound> {
+        let Next::Layer(layer) = self else { return None };
+        layer.level().next_error.as_ref().and_then(bound_of).or_else(|| layer.level().next.inner_bound())
     }
 
     fn memory(&self) -> u64 {
@@ -366,7 +376,7 @@ impl Next {
         let own = match **layer {
             Layer::Gzip(_) | Layer::Zlib(_) | Layer::Deflate(_) => GZIP_MEMORY,
             Layer::Brotli(_) => BROTLI_MEMORY,
-            Layer::Zstd(_) => ZSTD_MEMORY,
+            Layer::Zstd(..) => ZSTD_MEMORY,
         };
         own + layer.level().next.memory()
     }
@@ -396,8 +406,11 @@ enum Layer {
     Zlib(flate2::write::ZlibDecoder<Level>),
     Deflate(flate2::write::DeflateDecoder<Level>),
     Brotli(Box<brotli_decompressor::DecompressorWriter<Level>>),
-    Zstd(zstd::stream::write::Decoder<'static, Level>),
+    /// And its last bytes, of which a frame may begin.
+    Zstd(ZstdDecoder, Vec<u8>),
 }
+
+type ZstdDecoder = zstd::stream::write::Decoder<'static, Level>;
 
 /// Decoded bytes: hashed, and decoded on where they are encoded once more.
 struct Level {
@@ -449,14 +462,44 @@ fn write_members(decoder: &mut Option<GzDecoder<Level>>, mut bytes: &[u8]) -> io
     Ok(())
 }
 
-/// Its library tells by the text alone that a frame needs a larger window.
-fn zstd_error(error: io::Error) -> io::Error {
-    let too_wide = error.to_string().contains("requires too much memory");
-    if too_wide { io::ErrorKind::OutOfMemory.into() } else { error }
+/// The longest header of a frame of zstd, in bytes: the library may wait for all of it.
+const ZSTD_HEADER_LEN: usize = 18;
+
+/// Writes on, with the bytes before these that may belong to the beginning of a frame.
+fn write_frames(decoder: &mut ZstdDecoder, before: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    let written = decoder.write_all(bytes);
+    let Err(error) = written else {
+        before.extend_from_slice(bytes);
+        before.drain(..before.len().saturating_sub(ZSTD_HEADER_LEN));
+        return Ok(());
+    };
+    // The library tells its errors by their texts alone.
+    let text = error.to_string();
+    let has_old = || {
+        let mut seen = [&before[..], bytes].concat();
+        // It stops at the first byte that is wrong, before the others have come.
+        seen.extend_from_slice(match *seen {
+            [.., 0x22..=0x27] => &[0xb5, 0x2f, 0xfd],
+            [.., 0x22..=0x27, 0xb5] => &[0x2f, 0xfd],
+            [.., 0x22..=0x27, 0xb5, 0x2f] => &[0xfd],
+            _ => &[],
+        });
+        seen.windows(MAGIC_LEN).any(is_old_zstd)
+    };
+    Err(match () {
+        () if text.contains("requires too much memory") => io::ErrorKind::OutOfMemory.into(),
+        () if text.contains("Unknown frame descriptor") && has_old() => io::ErrorKind::Unsupported.into(),
+        () => error,
+    })
 }
 
-fn is_too_wide(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::OutOfMemory
+/// The bound that an error stands for: behind it a reader may see more.
+fn bound_of(error: &io::Error) -> Option<Bound> {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => Some(Bound::Memory),
+        io::ErrorKind::Unsupported => Some(Bound::Format),
+        _ => None,
+    }
 }
 
 impl Layer {
@@ -466,7 +509,7 @@ impl Layer {
             Layer::Zlib(decoder) => decoder.write_all(bytes),
             Layer::Deflate(decoder) => decoder.write_all(bytes),
             Layer::Brotli(decoder) => decoder.write_all(bytes),
-            Layer::Zstd(decoder) => decoder.write_all(bytes).map_err(zstd_error),
+            Layer::Zstd(decoder, before) => write_frames(decoder, before, bytes),
         }
     }
 
@@ -476,7 +519,7 @@ impl Layer {
             Layer::Zlib(decoder) => decoder.try_finish(),
             Layer::Deflate(decoder) => decoder.try_finish(),
             Layer::Brotli(decoder) => decoder.close(),
-            Layer::Zstd(decoder) => decoder.flush(),
+            Layer::Zstd(decoder, _) => decoder.flush(),
         };
         let level = self.level_mut();
         let shape = Shape { layers: &level.layers, left: level.left, algorithms: level.algorithms, unpack: false };
@@ -492,7 +535,7 @@ impl Layer {
             Layer::Zlib(decoder) => decoder.get_ref(),
             Layer::Deflate(decoder) => decoder.get_ref(),
             Layer::Brotli(decoder) => decoder.get_ref(),
-            Layer::Zstd(decoder) => decoder.get_ref(),
+            Layer::Zstd(decoder, _) => decoder.get_ref(),
         }
     }
 
@@ -502,7 +545,7 @@ impl Layer {
             Layer::Zlib(decoder) => decoder.get_mut(),
             Layer::Deflate(decoder) => decoder.get_mut(),
             Layer::Brotli(decoder) => decoder.get_mut(),
-            Layer::Zstd(decoder) => decoder.get_mut(),
+            Layer::Zstd(decoder, _) => decoder.get_mut(),
         }
     }
 }
@@ -673,6 +716,26 @@ mod tests {
                 assert_eq!(decoded.bound, bound, "{header:?} {log}");
                 let found = decoded.layers.iter().any(|layer| layer.sha256 == sha256(&payload));
                 assert_eq!(found, bound.is_none(), "{header:?} {log}");
+            }
+        }
+    }
+
+    /// Who reads them would see what is in them; who only finds garbage sees what was before it.
+    #[test]
+    fn a_frame_of_an_old_form_is_a_bound() {
+        let old = [&b"\x27\xb5\x2f\xfd"[..], &payload()].concat();
+        let behind = [zstd(b"first"), old.clone()].concat();
+        let garbage = [zstd(b"first"), payload()].concat();
+        for (header, bytes, bound) in [
+            (Some("zstd"), &old, Some(Bound::Format)),
+            (None, &old, Some(Bound::Format)),
+            (None, &behind, Some(Bound::Format)),
+            (None, &gzip(&behind), Some(Bound::Format)),
+            (Some("zstd"), &garbage, None),
+        ] {
+            for split in [1, 3, 100_000] {
+                let decoded = decode(header, bytes, split, &bounds()).unwrap();
+                assert_eq!((decoded.bound, decoded.broken || bound.is_some()), (bound, true), "{header:?} {split}");
             }
         }
     }
