@@ -194,7 +194,7 @@ async fn read(
             keeping.see(&data).await;
         }
     }
-    Ok((hashing.finish(), decodings.into_iter().filter_map(Decoding::finish).reduce(Decoded::and)))
+    Ok((hashing.finish(), Decoding::finish_all(decodings)))
 }
 
 /// The copy keeps what its source said, or says something else instead: which of them depends on a directive, and on the
@@ -205,7 +205,7 @@ fn decodings(gate: &Gate, copy: String, source: String) -> Vec<Decoding> {
     if said.len() > 1 {
         said.retain(|value| !value.is_empty());
     }
-    said.iter().map(|value| Decoding::new(value, &gate.settings.encodings, gate.algorithms())).collect()
+    said.iter().flat_map(|value| Decoding::ways(value, &gate.settings.encodings, gate.algorithms())).collect()
 }
 
 /// The store copied a part: it is known where its ETag, which is given then, is the MD5 of what was read.

@@ -63,12 +63,13 @@ impl Algorithms {
         Algorithms(self.0 | 1 << algorithm as u8)
     }
 
-    /// Whether `algorithm` is in the set.
+    /// This set and `others`.
+    #[must_use]
     pub fn and(self, others: Algorithms) -> Algorithms {
         Algorithms(self.0 | others.0)
     }
 
-    /// Whether it is one of them.
+    /// Whether `algorithm` is in the set.
     pub fn contains(self, algorithm: Algorithm) -> bool {
         self.0 & (1 << algorithm as u8) != 0
     }

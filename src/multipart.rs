@@ -39,7 +39,7 @@ use spool::{Room, Spool, Spooled};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -79,10 +79,12 @@ struct Upload {
     advancing: tokio::sync::Mutex<()>,
     /// The chain got longer.
     advanced: Notify,
+    /// The store has put it together: nobody needs it but a Complete that comes again.
+    finished: AtomicBool,
 }
 
 struct State {
-    chain: Chain<Spooled>,
+    chain: Chain<Arc<Spooled>>,
     page: Page,
     /// The algorithms that the lists needed when something of it came last.
     wanted: Algorithms,
@@ -185,9 +187,9 @@ impl Multipart {
         let Some(upload) = self.lock().get(id).cloned() else { return Completing::unknown() };
         let still = Some(upload.releases.clone().write_owned().await);
         upload.advance().await;
-        let beginning = upload.beginning.clone();
-        let (whole, as_read) = spawn_blocking(move || upload.whole(&parts)).await.unwrap_or((Whole::Unknown, PLAIN));
-        Completing { whole, as_read, beginning, _still: still }
+        let (beginning, assembled) = (upload.beginning.clone(), upload.clone());
+        let (whole, as_read) = spawn_blocking(move || assembled.whole(&parts)).await.unwrap_or((Whole::Unknown, PLAIN));
+        Completing { whole, as_read, beginning, upload: Some(upload), _still: still }
     }
 
     /// The upload is aborted at the store.
@@ -205,7 +207,9 @@ impl Multipart {
             let is_alone = Arc::strong_count(upload) == 1;
             if idle >= spool_idle && is_alone {
                 upload.lock().chain.drop_waiting();
-                upload.reading().give_up();
+                if self.shared.decoders.used() > self.shared.decoders.max() / 2 {
+                    upload.reading().give_up();
+                }
             }
             let over = idle >= expire && is_alone;
             if over {
@@ -244,20 +248,24 @@ impl Multipart {
         may_be_encoded.then(|| Beginning { encoded: true, ..Beginning::default() })
     }
 
-    /// Forgets the uploads that were idle longest, as long as there are too many: first those that have no part, which are
-    /// quickly made. The Completes of others are then unverifiable.
+    /// Forgets uploads as long as there are too many: those that the store has put together, then those without a part,
+    /// which are quickly made, then others, each time the one that was idle longest. The Complete of such a one is then
+    /// unverifiable.
     fn make_room(&self, uploads: &mut HashMap<UploadId, Arc<Upload>>) {
-        let links = || self.shared.links.load(Ordering::Relaxed);
-        while uploads.len() >= self.settings.uploads || links() >= self.settings.parts {
-            let idle = uploads.iter().filter(|(_, upload)| Arc::strong_count(upload) == 1);
-            let worth = |upload: &Upload| {
-                let state = upload.lock();
-                (!state.chain.is_empty(), state.touched)
-            };
-            let Some(oldest) = idle.min_by_key(|(_, upload)| worth(upload)).map(|(id, _)| id.clone()) else {
+        loop {
+            let too_many = uploads.len() >= self.settings.uploads;
+            if !too_many && self.shared.links.load(Ordering::Relaxed) < self.settings.parts {
                 return;
-            };
-            if let Some(upload) = uploads.remove(&oldest) {
+            }
+            let idle = uploads.iter().filter(|(_, upload)| Arc::strong_count(upload) == 1);
+            let ranked = idle.filter_map(|(id, upload)| {
+                let state = upload.lock();
+                let helps = too_many || !state.chain.links().is_empty();
+                let rank = (!upload.finished.load(Ordering::Relaxed), !state.chain.is_empty(), state.touched);
+                helps.then_some((rank, id))
+            });
+            let Some(id) = ranked.min_by_key(|(rank, _)| *rank).map(|(_, id)| id.clone()) else { return };
+            if let Some(upload) = uploads.remove(&id) {
                 upload.retire();
             }
         }
@@ -269,7 +277,7 @@ impl Multipart {
 }
 
 impl State {
-    fn new(chain: Chain<Spooled>, page: Page, wanted: Algorithms) -> State {
+    fn new(chain: Chain<Arc<Spooled>>, page: Page, wanted: Algorithms) -> State {
         State { chain, page, wanted, touched: Instant::now() }
     }
 
@@ -295,6 +303,7 @@ impl Upload {
             releases: Arc::default(),
             advancing: tokio::sync::Mutex::default(),
             advanced: Notify::new(),
+            finished: AtomicBool::new(false),
         }
     }
 
@@ -317,7 +326,7 @@ impl Upload {
     }
 
     /// Changes the chain, and writes the change down before anybody acts on it. It blocks.
-    fn change(&self, change: impl FnOnce(&mut Chain<Spooled>) -> Option<Change>) {
+    fn change(&self, change: impl FnOnce(&mut Chain<Arc<Spooled>>) -> Option<Change>) {
         let mut state = self.lock();
         let State { chain, page, touched, .. } = &mut *state;
         *touched = Instant::now();
@@ -327,6 +336,9 @@ impl Upload {
         self.shared.links.fetch_add(after, Ordering::Relaxed);
         self.shared.links.fetch_sub(before, Ordering::Relaxed);
         let Some(changed) = changed else { return };
+        if changed == Change::Cut(1) {
+            self.reading().first_is_gone();
+        }
         let written = self.shared.journal.begin(page, &self.id, self.beginning.as_ref());
         if let Err(error) = written.and_then(|()| self.shared.journal.write(page, chain, changed)) {
             // What stays on the disk might say more than is known, so nothing may stay.
@@ -354,13 +366,13 @@ impl Upload {
         let mut state = self.lock();
         let start = state.start();
         let Some((number, base, before, waiting)) = state.chain.take_next(&start) else { return false };
-        let mut at = self.place(&state.chain, number);
+        let (mut at, wanted) = (self.place(&state.chain, number), state.wanted);
         // Others may begin and end their parts while this one is hashed.
         drop(state);
         let behind = hash_on(&before, |take| {
             waiting.bytes.read(|bytes| {
-                // There is no decoder to begin, and no room that it could lack.
-                self.feed(&mut at, bytes, Algorithms::NONE).ok();
+                // Where there is no room for it the whole is lost to the decoder.
+                self.feed(&mut at, bytes, wanted).ok();
                 take(bytes);
             })
         });
@@ -383,27 +395,37 @@ impl Upload {
             Cover::Unknown => return (Whole::Unknown, PLAIN),
         };
         let chained = parts.len() - rest.len();
-        let mut at = self.place(&state.chain, chained as u16 + 1);
-        let (mut own, mut anew) = (self.reading(), Reading::new(&self.shared.encodings, &self.shared.decoders));
+        let (mut at, wanted) = (self.place(&state.chain, chained as u16 + 1), state.wanted);
+        let waiting: Vec<_> =
+            rest.iter().filter_map(|number| Some(state.chain.waiting(*number)?.bytes.clone())).collect();
+        // What follows may take long, and changes nothing in the chain.
+        drop(state);
         // Without the first part it is another object than the one that has been decoded so far.
-        let reading = if chained == 0 { &mut anew } else { &mut *own };
+        let mut anew = (chained == 0).then(|| Reading::new(&self.shared.encodings, &self.shared.decoders));
         let read = |take: &mut dyn FnMut(&[u8])| {
-            let mut waiting = rest.iter().filter_map(|number| state.chain.waiting(*number));
-            waiting.try_for_each(|waiting| {
-                waiting.bytes.read(|bytes| {
+            waiting.iter().try_for_each(|waiting| {
+                waiting.read(|bytes| {
                     // Where there is no room for it the whole is lost to the decoder.
-                    feed(reading, &mut at, bytes, state.wanted).ok();
+                    match &mut anew {
+                        Some(anew) => feed(anew, &mut at, bytes, wanted).ok(),
+                        None => self.feed(&mut at, bytes, wanted).ok(),
+                    };
                     take(bytes);
                 })
             })
         };
         let Ok(hashing) = hash_on(&before, read) else { return (Whole::Unknown, PLAIN) };
         let whole = hashing.finish();
-        (Whole::Known(whole), if at.is_some() { reading.end(&whole) } else { PLAIN })
+        let as_read = match (at, &mut anew) {
+            (None, _) => PLAIN,
+            (Some(_), Some(anew)) => anew.end(&whole),
+            (Some(_), None) => self.reading().end(&whole),
+        };
+        (Whole::Known(whole), as_read)
     }
 
     /// Where part `number` begins in an object that has to be decoded.
-    fn place(&self, chain: &Chain<Spooled>, number: u16) -> Option<u64> {
+    fn place(&self, chain: &Chain<Arc<Spooled>>, number: u16) -> Option<u64> {
         chain.compressed_before(number).filter(|_| self.shared.encodings.decode)
     }
 
@@ -546,7 +568,7 @@ impl Releasing {
             Feed::Chained(chained) => {
                 Fed::Chained(chained.base, chained.hashing.save(), number == 1 && chained.begun.is_plain())
             }
-            Feed::Spooled(spooled) => Fed::Spooled(spooled),
+            Feed::Spooled(spooled) => Fed::Spooled(Arc::new(spooled)),
             Feed::Nothing => Fed::Nothing,
         };
         let stored = upload.clone();
@@ -587,10 +609,18 @@ pub struct Completing {
     pub as_read: AsRead,
     /// What CreateMultipartUpload said; `None` where that did not come past.
     pub beginning: Option<Beginning>,
+    upload: Option<Arc<Upload>>,
     _still: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 impl Completing {
+    /// The store said that it has put the object together.
+    pub fn took(&self) {
+        if let Some(upload) = &self.upload {
+            upload.finished.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// What came of decoding the whole, where it is compressed and was decoded. A beginning that nobody saw may have said
     /// so.
     pub fn decoded(&self) -> Option<Decoded> {
@@ -601,7 +631,7 @@ impl Completing {
 
     /// Of an upload of which nothing is known.
     fn unknown() -> Completing {
-        Completing { whole: Whole::Unknown, as_read: PLAIN, beginning: None, _still: None }
+        Completing { whole: Whole::Unknown, as_read: PLAIN, beginning: None, upload: None, _still: None }
     }
 }
 

@@ -304,7 +304,10 @@ impl Upload<'_> {
         if let Role::Complete(id, xml) = &found.role {
             let completing = gate.multipart.completing(id, complete::parts(xml)?).await;
             if self.is_verified(&completing) {
-                gate.sinks.metrics.complete("chained");
+                gate.sinks.metrics.complete(match completing.as_read {
+                    AsRead::Known(_) => "chained",
+                    AsRead::Lost { .. } => "lost",
+                });
             }
             if let Whole::Known(whole) = completing.whole {
                 record.assembled(whole);
@@ -453,8 +456,14 @@ impl Upload<'_> {
             true => None,
             false => self.unverifiable(record, &completing).await?,
         };
+        if read_back.is_none() && matches!(completing.as_read, AsRead::Lost { .. }) {
+            record.waived("multipart_lost");
+        }
         record.released();
         let answer = release(held, clear).await?;
+        if answer.status().is_success() {
+            completing.took();
+        }
         let answer = match read_back {
             Some(pending) if answer.status().is_success() => pending.answer(answer),
             Some(pending) => {
@@ -471,13 +480,16 @@ impl Upload<'_> {
     fn is_verified(&self, completing: &Completing) -> bool {
         let settings = &self.gate.settings;
         let (beginning, refused) = (completing.beginning.as_ref(), settings.encodings.unseen_refused());
-        let is_seen = match completing.as_read {
-            // Where the beginning is not known, an encoding may have been let through only to be read back.
-            AsRead::Known(_) => {
-                beginning.map_or(!settings.encoded_read_back(), |beginning| !beginning.encoded || beginning.recognised)
-            }
-            // What does not say that it is compressed is mostly somebody's archive. Nobody but its operator can have the
-            // gate started anew, so that is no way past, and no reason to have a day's upload sent again.
+        let is_seen = match &completing.as_read {
+            // Where the beginning is not known, an encoding may have been let through only to be read back. What is said
+            // to be encoded, and does not begin so, may be decoded all the same.
+            AsRead::Known(decoded) => match beginning {
+                None => !settings.encoded_read_back(),
+                Some(beginning) => !beginning.encoded || (beginning.recognised && decoded.is_some()),
+            },
+            // What does not say that it is compressed is mostly somebody's archive, and its readers get it as it was sent.
+            // A restart is no reason to have a day's upload sent again, and nobody but the operator makes one; whoever
+            // waits for it is counted.
             AsRead::Lost { by_restart: true } if !settings.encoded_read_back() => {
                 beginning.is_some_and(|beginning| !beginning.encoded)
             }
@@ -506,9 +518,10 @@ impl Upload<'_> {
             gate.sinks.metrics.complete("unknown");
             return Err(match completing.whole {
                 Whole::Absent => Failure::PartAbsent,
-                Whole::Known(_) if matches!(completing.as_read, AsRead::Known(_)) => {
-                    Failure::Refused(Reason::EncodingUnseen)
-                }
+                Whole::Known(_) if matches!(completing.as_read, AsRead::Known(_)) => match &completing.beginning {
+                    Some(beginning) if beginning.recognised => Failure::Undecodable,
+                    _ => Failure::Refused(Reason::EncodingUnseen),
+                },
                 Whole::Known(_) | Whole::Unknown => Failure::Unverifiable,
             });
         };

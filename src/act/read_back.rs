@@ -369,8 +369,8 @@ async fn look(gate: &Gate, job: &Job, identity: &Identity) -> Option<Looked> {
     let (later, read) = match answer.status().as_u16() {
         200 => {
             let encoding = content_encoding(answer.headers());
-            let decoding = Decoding::new(&encoding, &gate.settings.encodings, gate.algorithms());
-            let read = read_object(gate, answer, &job.subject, Some(decoding)).await?;
+            let decodings = Decoding::ways(&encoding, &gate.settings.encodings, gate.algorithms());
+            let read = read_object(gate, answer, &job.subject, decodings).await?;
             let later = match gate.look_up_as_read(&read.digests, read.decoded.as_ref(), true).await {
                 Ok(finding) => decide_later(gate, finding, &job.subject),
                 // Everything is let through.
@@ -391,7 +391,7 @@ pub(super) async fn read_object(
     gate: &Gate,
     answer: Response<AnswerBody>,
     subject: &Subject,
-    mut decoding: Option<Decoding>,
+    mut decodings: Vec<Decoding>,
 ) -> Option<Read> {
     let mut hashing = Hashing::new(gate.algorithms());
     let quarantine = gate.quarantine.as_ref().filter(|_| gate.settings.policy.may_quarantine(subject));
@@ -400,18 +400,11 @@ pub(super) async fn read_object(
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.ok()?.into_data() {
             hashing.update(&data);
-            if let Some(decoding) = &mut decoding {
-                decoding.update(&data);
-            }
+            decodings.iter_mut().for_each(|decoding| decoding.update(&data));
             if let Some(keeping) = &mut keeping {
                 keeping.see(&data).await;
             }
         }
     }
-    Some(Read {
-        digests: hashing.finish(),
-        decoded: decoding.and_then(Decoding::finish),
-        keeping,
-        headers: head.headers,
-    })
+    Some(Read { digests: hashing.finish(), decoded: Decoding::finish_all(decodings), keeping, headers: head.headers })
 }

@@ -288,7 +288,7 @@ async fn find(gate: &Gate, job: &Job, identity: &Identity) -> Option<Read> {
         404 => return Some(gone),
         _ => return None,
     }
-    let read = read_object(gate, answer, &job.subject, None).await?;
+    let read = read_object(gate, answer, &job.subject, Vec::new()).await?;
     Some(if read.digests.sha256 == job.digests[0].sha256 { read } else { gone })
 }
 
@@ -310,7 +310,7 @@ async fn read_again(gate: &Gate, job: &Job, identity: &Identity) -> Option<Optio
     if !answer.status().is_success() {
         return None;
     }
-    let read = read_object(gate, answer, &job.subject, None).await?.digests;
+    let read = read_object(gate, answer, &job.subject, Vec::new()).await?.digests;
     let is_it = read.sha256 == job.digests[0].sha256;
     Some(is_it.then(|| iter::once(read).chain(job.digests[1..].iter().copied()).collect()))
 }
@@ -333,7 +333,7 @@ async fn remove(gate: &Gate, job: &Job, identity: &Identity) -> Option<&'static 
     if !answer.status().is_success() {
         return None;
     }
-    if read_object(gate, answer, &job.subject, None).await?.digests.sha256 != job.digests[0].sha256 {
+    if read_object(gate, answer, &job.subject, Vec::new()).await?.digests.sha256 != job.digests[0].sha256 {
         return Some("gone");
     }
     (own::remove(gate, &job.place, &found).await == Removal::Gone).then_some("removed")

@@ -1,18 +1,19 @@
 //! A payload as its readers get it: browsers and clients undo `Content-Encoding`, so a listed file that was compressed is
 //! as readable as it was. Each layer that is undone is hashed by itself.
 //!
-//! A header names the layers; without one gzip and zstd are known by their magic numbers, because a copy can add the
-//! header later. What a stream holds up to the byte at which it is broken is hashed all the same: readers show that much.
+//! A header names the layers; gzip and zstd are also known by their magic numbers, because a copy can add the header later,
+//! and because a header may say another thing than the bytes. What a stream holds up to the byte at which it is broken is hashed all the same: readers show that much.
 //! A bound that is reached (ratio, size, time, layers) leaves the rest unknown, and says so.
 
 use super::archive::{Archive, ArchiveError};
+use super::gzip::{Gzip, Members};
 use crate::config::settings;
 use crate::digest::{Algorithms, Digests, Hashing};
 use crate::s3::encoding::Encoding;
-use flate2::write::GzDecoder;
 use std::io::{self, Write};
 use std::time::Duration;
 use tokio::time::Instant;
+use zstd::zstd_safe::DParameter;
 
 /// Decoded bytes that are free of the ratio: small files compress well.
 const RATIO_FREE: u64 = 1 << 20;
@@ -25,6 +26,9 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const GZIP_MEMORY: u64 = 128 << 10;
 const ZSTD_MEMORY: u64 = 9 << 20;
 const BROTLI_MEMORY: u64 = 17 << 20;
+
+/// What is decoded before the bounds are looked at: a block of four bytes may stand for 128 KiB (RFC 8878, section 3.1.1.2).
+const STEP: usize = 1 << 10;
 
 /// Members of one archive that are looked up.
 const MEMBERS_MAX: usize = 10_000;
@@ -96,6 +100,8 @@ pub struct Decoding {
     encoded: u64,
     spent: Duration,
     stopped: Option<Stop>,
+    /// What was known when it stopped.
+    layers: Vec<Digests>,
     /// Reads the payload, or what it decodes to, as an archive that the store will unpack.
     archive: Option<Archive>,
     /// Bytes of which it is not known yet whether they are encoded.
@@ -122,9 +128,23 @@ impl Decoding {
             encoded: 0,
             spent: Duration::ZERO,
             stopped: too_many.then_some(Stop::Bound(Bound::Layers)),
+            layers: Vec::new(),
             archive: None,
             begun: Vec::new(),
         }
+    }
+
+    /// The ways in which readers may take a payload with this `Content-Encoding`. Brotli begins with any bytes, so that what
+    /// says it is may be something else to whoever does not heed it.
+    pub fn ways(content_encoding: &str, bounds: &settings::Encodings, algorithms: Algorithms) -> Vec<Decoding> {
+        let may_be_other = Encoding::named(content_encoding).any(|encoding| encoding == Encoding::Brotli);
+        let said = [Some(content_encoding), may_be_other.then_some("")];
+        said.into_iter().flatten().map(|said| Decoding::new(said, bounds, algorithms)).collect()
+    }
+
+    /// What came of all of them.
+    pub fn finish_all(ways: Vec<Decoding>) -> Option<Decoded> {
+        ways.into_iter().filter_map(Decoding::finish).reduce(Decoded::and)
     }
 
     /// The store will unpack the payload: its members are hashed, too.
@@ -139,6 +159,13 @@ impl Decoding {
 
     /// Takes the next bytes of the payload.
     pub fn update(&mut self, bytes: &[u8]) {
+        if let (Next::Plain, None) = (&self.next, &self.archive) {
+            return;
+        }
+        bytes.chunks(STEP).for_each(|piece| self.step(piece));
+    }
+
+    fn step(&mut self, bytes: &[u8]) {
         self.encoded += bytes.len() as u64;
         if let (Some(archive), Next::Plain) = (&mut self.archive, &self.next) {
             archive.push(bytes);
@@ -149,32 +176,50 @@ impl Decoding {
             return;
         }
         let started = Instant::now();
+        let (next, shape) = self.next_and_shape();
+        let written = next.write(bytes, &shape);
+        if let (Some(archive), Next::Plain) = (&mut self.archive, &self.next) {
+            archive.push(&std::mem::take(&mut self.begun));
+        }
+        self.spent += started.elapsed();
+        let decoded = self.next.decoded_max();
+        let allowed = self.encoded.saturating_mul(self.bounds.ratio).saturating_add(RATIO_FREE);
+        let stop = match written {
+            Err(error) => bound_of(&error).map_or(Stop::Broken, Stop::Bound),
+            Ok(()) if decoded > self.bounds.size => Stop::Bound(Bound::Size),
+            Ok(()) if decoded > allowed => Stop::Bound(Bound::Ratio),
+            Ok(()) if self.spent > self.bounds.time => Stop::Bound(Bound::Time),
+            Ok(()) if self.next.has_more_layers(self.bounds.layers) => Stop::Bound(Bound::Layers),
+            Ok(()) => match self.next.inner_bound() {
+                Some(bound) => Stop::Bound(bound),
+                None => return,
+            },
+        };
+        self.stop(stop);
+    }
+
+    /// Nothing more is decoded; what is known is kept, and the decoders go.
+    fn stop(&mut self, stop: Stop) {
+        let (next, shape) = self.next_and_shape();
+        // What they still hold readers see, too.
+        next.end(&shape).ok();
+        let inner = self.next.inner_bound().filter(|_| matches!(stop, Stop::Broken));
+        self.stopped = Some(inner.map_or(stop, Stop::Bound));
+        if let Some(archive) = self.next.take_archive() {
+            self.archive = Some(archive);
+        }
+        self.next.collect(&mut self.layers);
+        self.next = Next::Ended;
+    }
+
+    fn next_and_shape(&mut self) -> (&mut Next, Shape<'_>) {
         let shape = Shape {
             layers: &self.declared,
             left: self.bounds.layers,
             algorithms: self.algorithms,
             unpack: self.archive.is_some(),
         };
-        let written = self.next.write(bytes, &shape);
-        if let (Some(archive), Next::Plain) = (&mut self.archive, &self.next) {
-            archive.push(&std::mem::take(&mut self.begun));
-        }
-        self.spent += started.elapsed();
-        if let Err(error) = &written {
-            self.stopped = Some(bound_of(error).map_or(Stop::Broken, Stop::Bound));
-        }
-        let decoded = self.next.decoded_max();
-        let allowed = self.encoded.saturating_mul(self.bounds.ratio).saturating_add(RATIO_FREE);
-        let bound = match () {
-            () if decoded > self.bounds.size => Some(Bound::Size),
-            () if decoded > allowed => Some(Bound::Ratio),
-            () if self.spent > self.bounds.time => Some(Bound::Time),
-            () if self.next.has_more_layers(self.bounds.layers) => Some(Bound::Layers),
-            () => self.next.inner_bound(),
-        };
-        if let Some(bound) = bound {
-            self.stopped = Some(Stop::Bound(bound));
-        }
+        (&mut self.next, shape)
     }
 
     /// About what its decoders take, in bytes.
@@ -185,22 +230,19 @@ impl Decoding {
     /// What came of it; `None` where nothing is encoded.
     pub fn finish(mut self) -> Option<Decoded> {
         let declared = !self.declared.is_empty();
-        let shape = Shape {
-            layers: &self.declared,
-            left: self.bounds.layers,
-            algorithms: self.algorithms,
-            unpack: self.archive.is_some(),
+        if self.stopped.is_none() {
+            let (next, shape) = self.next_and_shape();
+            match next.end(&shape) {
+                Ok(()) => self.next.collect(&mut self.layers),
+                Err(error) => self.stop(bound_of(&error).map_or(Stop::Broken, Stop::Bound)),
+            }
+        }
+        let (bound, broken) = match self.stopped {
+            Some(Stop::Bound(bound)) => (Some(bound), false),
+            Some(Stop::Broken) => (None, true),
+            None => (None, false),
         };
-        let ended = if self.stopped.is_none() { self.next.end(&shape) } else { Ok(()) };
-        // The last of what a decoder holds may come only now.
-        let late = self.next.inner_bound().or_else(|| ended.as_ref().err().and_then(bound_of));
-        let bound = match self.stopped {
-            Some(Stop::Bound(bound)) => Some(bound),
-            _ => late,
-        };
-        let broken = matches!(self.stopped, Some(Stop::Broken)) || ended.is_err();
-        let mut layers = Vec::new();
-        self.next.collect(&mut layers);
+        let mut layers = self.layers;
         let archive = self.archive.map(|mut archive| {
             if matches!(self.next, Next::Plain) {
                 archive.push(&self.begun);
@@ -234,6 +276,8 @@ enum Next {
     Plain,
     /// A layer is undone.
     Layer(Box<Layer>),
+    /// Nothing is undone any more.
+    Ended,
 }
 
 /// Bytes that tell what they are.
@@ -254,6 +298,11 @@ fn recognised(begun: &[u8]) -> Option<Encoding> {
 /// Whether a frame of zstd 0.2 to 0.7 begins here: today's library is mostly built to read some of them, and never writes one.
 fn is_old_zstd(bytes: &[u8]) -> bool {
     matches!(bytes, [0x22..=0x27, 0xb5, 0x2f, 0xfd, ..])
+}
+
+/// A header of zlib (RFC 1950, section 2.2) is a multiple of 31, with 8 for its method.
+fn is_zlib(begun: &[u8]) -> bool {
+    begun[0] & 15 == 8 && u16::from_be_bytes([begun[0], begun[1]]).is_multiple_of(31)
 }
 
 /// The first bytes of a payload, as far as they came.
@@ -300,7 +349,15 @@ impl Next {
     }
 
     fn decide(begun: &[u8], shape: &Shape<'_>) -> io::Result<Next> {
-        let encoding = shape.layers.first().copied().or_else(|| recognised(begun));
+        let encoding = match (shape.layers.first(), recognised(begun)) {
+            // It begins with any bytes.
+            (Some(Encoding::Brotli), _) => Some(Encoding::Brotli),
+            // Nothing else begins so, whatever was said.
+            (_, Some(found)) => Some(found),
+            // Readers that tell the two by their first bytes take either for gzip (zlib's manual, inflateInit2).
+            (Some(Encoding::Gzip), None) if is_zlib(begun) => Some(Encoding::Deflate),
+            (said, None) => said.copied(),
+        };
         let Some(encoding) = encoding else { return Ok(Next::Plain) };
         let inner = Level {
             hashing: Hashing::new(shape.algorithms),
@@ -314,16 +371,15 @@ impl Next {
             algorithms: shape.algorithms,
         };
         Ok(Next::Layer(Box::new(match encoding {
-            Encoding::Gzip => Layer::Gzip(Some(GzDecoder::new(inner))),
-            // A zlib header is a multiple of 31, with 8 for its method.
-            Encoding::Deflate if begun[0] & 15 == 8 && u16::from_be_bytes([begun[0], begun[1]]).is_multiple_of(31) => {
-                Layer::Zlib(flate2::write::ZlibDecoder::new(inner))
-            }
+            Encoding::Gzip => Layer::Gzip(Gzip::new(), inner),
+            Encoding::Deflate if is_zlib(begun) => Layer::Zlib(flate2::write::ZlibDecoder::new(inner)),
             Encoding::Deflate => Layer::Deflate(flate2::write::DeflateDecoder::new(inner)),
             Encoding::Brotli => Layer::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(inner, 4096))),
             Encoding::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(inner)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                // Not all readers look at it, and one that is wrong would keep the last block back.
+                decoder.set_parameter(DParameter::ForceIgnoreChecksum(true))?;
                 Layer::Zstd(decoder, Vec::new())
             }
         })))
@@ -374,7 +430,7 @@ impl Next {
     fn memory(&self) -> u64 {
         let Next::Layer(layer) = self else { return 0 };
         let own = match **layer {
-            Layer::Gzip(_) | Layer::Zlib(_) | Layer::Deflate(_) => GZIP_MEMORY,
+            Layer::Gzip(..) | Layer::Zlib(_) | Layer::Deflate(_) => GZIP_MEMORY,
             Layer::Brotli(_) => BROTLI_MEMORY,
             Layer::Zstd(..) => ZSTD_MEMORY,
         };
@@ -401,8 +457,7 @@ impl Next {
 
 /// A decoder; what it gives goes into its level.
 enum Layer {
-    /// Empty only while one member follows another.
-    Gzip(Option<GzDecoder<Level>>),
+    Gzip(Gzip, Level),
     Zlib(flate2::write::ZlibDecoder<Level>),
     Deflate(flate2::write::DeflateDecoder<Level>),
     Brotli(Box<brotli_decompressor::DecompressorWriter<Level>>),
@@ -427,8 +482,8 @@ struct Level {
     algorithms: Algorithms,
 }
 
-impl Write for Level {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Level {
+    fn see(&mut self, bytes: &[u8]) {
         self.hashing.update(bytes);
         self.length += bytes.len() as u64;
         if let Some(archive) = &mut self.archive {
@@ -439,6 +494,12 @@ impl Write for Level {
         if self.next_error.is_none() {
             self.next_error = self.next.write(bytes, &shape).err();
         }
+    }
+}
+
+impl Write for Level {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.see(bytes);
         Ok(bytes.len())
     }
 
@@ -447,19 +508,16 @@ impl Write for Level {
     }
 }
 
-/// A gzip file has members one behind the other. Some readers put them together, some stop behind the first.
-fn write_members(decoder: &mut Option<GzDecoder<Level>>, mut bytes: &[u8]) -> io::Result<()> {
-    while let (Some(member), false) = (decoder.as_mut(), bytes.is_empty()) {
-        let taken = member.write(bytes)?;
-        bytes = &bytes[taken..];
-        if taken == 0 {
-            member.try_finish()?;
-            let Some(mut level) = decoder.take().map(GzDecoder::finish).transpose()? else { break };
-            level.first_member.get_or_insert_with(|| level.hashing.clone().finish());
-            *decoder = Some(GzDecoder::new(level));
-        }
+/// Some readers put the members of a gzip file together, some stop behind the first.
+impl Members for Level {
+    fn take(&mut self, bytes: &[u8]) {
+        self.see(bytes);
     }
-    Ok(())
+
+    fn goes_on(&mut self) {
+        let whole = &self.hashing;
+        self.first_member.get_or_insert_with(|| whole.clone().finish());
+    }
 }
 
 /// The longest header of a frame of zstd, in bytes: the library may wait for all of it.
@@ -505,7 +563,7 @@ fn bound_of(error: &io::Error) -> Option<Bound> {
 impl Layer {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Layer::Gzip(decoder) => write_members(decoder, bytes),
+            Layer::Gzip(gzip, level) => gzip.write(bytes, level),
             Layer::Zlib(decoder) => decoder.write_all(bytes),
             Layer::Deflate(decoder) => decoder.write_all(bytes),
             Layer::Brotli(decoder) => decoder.write_all(bytes),
@@ -515,7 +573,8 @@ impl Layer {
 
     fn end(&mut self) -> io::Result<()> {
         let ended = match self {
-            Layer::Gzip(decoder) => decoder.as_mut().map_or(Ok(()), GzDecoder::try_finish),
+            Layer::Gzip(gzip, _) if gzip.is_whole() => Ok(()),
+            Layer::Gzip(..) => Err(io::ErrorKind::UnexpectedEof.into()),
             Layer::Zlib(decoder) => decoder.try_finish(),
             Layer::Deflate(decoder) => decoder.try_finish(),
             Layer::Brotli(decoder) => decoder.close(),
@@ -531,7 +590,7 @@ impl Layer {
 
     fn level(&self) -> &Level {
         match self {
-            Layer::Gzip(decoder) => decoder.as_ref().expect("only empty inside write_members").get_ref(),
+            Layer::Gzip(_, level) => level,
             Layer::Zlib(decoder) => decoder.get_ref(),
             Layer::Deflate(decoder) => decoder.get_ref(),
             Layer::Brotli(decoder) => decoder.get_ref(),
@@ -541,7 +600,7 @@ impl Layer {
 
     fn level_mut(&mut self) -> &mut Level {
         match self {
-            Layer::Gzip(decoder) => decoder.as_mut().expect("only empty inside write_members").get_mut(),
+            Layer::Gzip(_, level) => level,
             Layer::Zlib(decoder) => decoder.get_mut(),
             Layer::Deflate(decoder) => decoder.get_mut(),
             Layer::Brotli(decoder) => decoder.get_mut(),
@@ -655,13 +714,10 @@ mod tests {
     #[test]
     fn a_broken_stream_is_known_up_to_where_it_breaks() {
         let payload = payload();
-        let mut wrong_sum = gzip(&payload);
-        let at = wrong_sum.len() - 5;
-        wrong_sum[at] ^= 1;
         let garbage_behind = [gzip(&payload), b"garbage".to_vec()].concat();
         let cut = gzip(&payload);
         let cut = cut[..cut.len() - 8].to_vec();
-        for (name, bytes) in [("sum", wrong_sum), ("garbage", garbage_behind), ("cut", cut)] {
+        for (name, bytes) in [("garbage", garbage_behind), ("cut", cut)] {
             for split in [13, 100_000] {
                 let decoded = decode(None, &bytes, split, &bounds()).unwrap();
                 assert!(decoded.broken, "{name} {split}");
@@ -671,6 +727,61 @@ mod tests {
         // Declared, and nothing of the kind: readers see nothing of it either.
         let decoded = decode(Some("gzip"), b"no gzip at all", 5, &bounds()).unwrap();
         assert!(decoded.broken && decoded.bound.is_none());
+    }
+
+    /// Not every reader looks at them.
+    #[test]
+    fn a_wrong_sum_changes_nothing() {
+        let payload = payload();
+        let mut checked = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        checked.include_checksum(true).unwrap();
+        checked.write_all(&payload).unwrap();
+        for (mut bytes, from_end) in [(gzip(&payload), 5), (checked.finish().unwrap(), 1)] {
+            let at = bytes.len() - from_end;
+            bytes[at] ^= 1;
+            for split in [13, 100_000] {
+                let decoded = decode(None, &bytes, split, &bounds()).unwrap();
+                assert_eq!((decoded.layers[0].sha256, decoded.broken), (sha256(&payload), false), "{split}");
+            }
+        }
+    }
+
+    /// Readers go by the bytes as well as by what was said.
+    #[test]
+    fn what_was_said_hides_nothing() {
+        let payload = payload();
+        for (header, bytes) in [
+            ("gzip", deflate(&payload, true)),
+            ("deflate", gzip(&payload)),
+            ("zstd", gzip(&payload)),
+            ("gzip", zstd(&payload)),
+            ("br", gzip(&payload)),
+            ("br", zstd(&payload)),
+            ("gzip, br", gzip(&gzip(&payload))),
+        ] {
+            let mut ways = Decoding::ways(header, &bounds(), Algorithms::NONE);
+            for piece in bytes.chunks(777) {
+                ways.iter_mut().for_each(|way| way.update(piece));
+            }
+            let decoded = Decoding::finish_all(ways).unwrap();
+            assert!(decoded.declared, "{header}");
+            assert!(decoded.layers.iter().any(|layer| layer.sha256 == sha256(&payload)), "{header}");
+        }
+    }
+
+    /// However much comes at once, no more is decoded than a bound lets through, and little beyond it.
+    #[test]
+    fn a_bound_counts_inside_a_piece() {
+        // Blocks that repeat one byte 128 Ki times each, in a frame with a window of 8 MiB (RFC 8878, section 3.1.1).
+        let block = ((128_u32 << 10) << 3 | 1 << 1).to_le_bytes();
+        let blocks = (0..100_000).flat_map(|_| [block[0], block[1], block[2], b'x']);
+        let bomb: Vec<u8> = b"\x28\xb5\x2f\xfd\0\x68".iter().copied().chain(blocks).collect();
+        let mut decoding = Decoding::new("", &bounds(), Algorithms::NONE);
+        decoding.update(&bomb);
+        assert_eq!(decoding.memory(), 0, "its decoders are gone");
+        let decoded = decoding.finish().unwrap();
+        assert_eq!(decoded.bound, Some(Bound::Ratio));
+        assert!(decoded.layers[0].length < 64 << 20, "{}", decoded.layers[0].length);
     }
 
     /// Readers differ on what the members of a gzip file are together.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod decode;
+mod gzip;
 mod pace;
 mod promise;
 
@@ -71,7 +72,7 @@ pub struct Inspection<B> {
     framer: Framer,
     hashing: Hashing,
     /// Only for uploads: nothing else is read by anybody.
-    decoding: Option<Decoding>,
+    decodings: Vec<Decoding>,
     promises: Promises,
     chunks: Option<ChunkVerifier>,
     trailers: Trailers,
@@ -106,15 +107,19 @@ where
         if promises.needs_sha1() {
             algorithms = algorithms.with(Algorithm::Sha1);
         }
-        let decoding =
-            errand.operation.is_upload().then(|| Decoding::new(&content_encoding(headers), encodings, wanted));
-        let decoding = if errand.unpacked { decoding.map(Decoding::unpacking) } else { decoding };
+        let mut decodings = match errand.operation.is_upload() {
+            true => Decoding::ways(&content_encoding(headers), encodings, wanted),
+            false => Vec::new(),
+        };
+        if errand.unpacked {
+            decodings = decodings.into_iter().map(Decoding::unpacking).collect();
+        }
         Ok(Inspection {
             body,
             pace,
             framer: errand.framing.framer(),
             hashing: Hashing::new(algorithms),
-            decoding,
+            decodings,
             promises,
             chunks,
             trailers: Trailers::default(),
@@ -159,7 +164,7 @@ where
         }
         let digests = self.hashing.finish();
         self.promises.check(&digests, &self.trailers.fields)?;
-        Ok(Inspected { digests, decoded: self.decoding.and_then(Decoding::finish) })
+        Ok(Inspected { digests, decoded: Decoding::finish_all(self.decodings) })
     }
 
     /// A form says in its fields how its payload is encoded, and how long it may be. `came_with` are the segments that
@@ -172,13 +177,12 @@ where
         wanted: Algorithms,
         range: LengthRange,
     ) {
-        let mut decoding = Decoding::new(fields.get("content-encoding").unwrap_or_default(), encodings, wanted);
+        self.decodings = Decoding::ways(fields.get("content-encoding").unwrap_or_default(), encodings, wanted);
         for segment in came_with {
             if let Segment::Payload(payload) = segment {
-                decoding.update(payload);
+                self.decodings.iter_mut().for_each(|decoding| decoding.update(payload));
             }
         }
-        self.decoding = Some(decoding);
         self.length_min = range.min;
         self.payload_max = range.max;
     }
@@ -202,9 +206,7 @@ where
                 }
                 self.hashing.update(payload);
                 self.promises.update(payload);
-                if let Some(decoding) = &mut self.decoding {
-                    decoding.update(payload);
-                }
+                self.decodings.iter_mut().for_each(|decoding| decoding.update(payload));
             }
             Segment::Frame(_, Mark::End(trailers)) => self.trailers = trailers.clone(),
             Segment::Frame(..) => {}

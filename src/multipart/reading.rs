@@ -41,6 +41,8 @@ enum State {
     },
 }
 
+const LOST: State = State::Lost { by_restart: false };
+
 struct Running {
     decoding: Decoding,
     given: Hashing,
@@ -55,12 +57,13 @@ struct Reserved {
 
 impl Reserved {
     /// One that needs more than there is at all gets all of it.
-    fn grow(&mut self, bytes: u64) -> Result<(), Busy> {
-        let more = bytes.min(self.room.max()).saturating_sub(self.bytes);
-        if !self.room.reserve(more) {
+    fn resize(&mut self, bytes: u64) -> Result<(), Busy> {
+        let bytes = bytes.min(self.room.max());
+        if !self.room.reserve(bytes.saturating_sub(self.bytes)) {
             return Err(Busy::Decoder);
         }
-        self.bytes += more;
+        self.room.free(self.bytes.saturating_sub(bytes));
+        self.bytes = bytes;
         Ok(())
     }
 }
@@ -88,7 +91,7 @@ impl Reading {
     /// # Errors
     /// There is no room for one more decoder. Where the object has just begun, it can be begun again.
     pub(super) fn feed(&mut self, at: u64, bytes: &[u8], wanted: Algorithms) -> Result<(), Busy> {
-        if at == 0 && matches!(self.state, State::New | State::Lost { .. }) {
+        if at == 0 && matches!(self.state, State::New | State::Lost { by_restart: false }) {
             let decoding = Decoding::new("", &self.encodings, wanted);
             let reserved = Reserved { room: self.room.clone(), bytes: 0 };
             self.state =
@@ -97,24 +100,32 @@ impl Reading {
         let running = match &mut self.state {
             State::Running(running) => running,
             State::New => {
-                self.state = State::Lost { by_restart: false };
+                self.state = LOST;
                 return Ok(());
             }
             // One that has ended is looked at when its Complete comes again.
             State::Ended(..) | State::Lost { .. } => return Ok(()),
         };
         let Some(had) = running.given.length().checked_sub(at) else {
-            self.state = State::Lost { by_restart: false };
+            self.state = LOST;
             return Ok(());
         };
         let new = usize::try_from(had).ok().and_then(|had| bytes.get(had..)).unwrap_or_default();
-        running.given.update(new);
         running.decoding.update(new);
-        let grown = running.reserved.grow(running.decoding.memory());
-        if grown.is_err() {
+        // Only now: of what a decoder has not gone through to the end nothing may be known.
+        running.given.update(new);
+        let fits = running.reserved.resize(running.decoding.memory());
+        if fits.is_err() {
             self.state = State::New;
         }
-        grown
+        fits
+    }
+
+    /// The chain has lost its first part: what an earlier run knew is gone, too.
+    pub(super) fn first_is_gone(&mut self) {
+        if let State::Lost { .. } = self.state {
+            self.state = LOST;
+        }
     }
 
     /// What came of `whole`, all of which was offered.
@@ -136,7 +147,7 @@ impl Reading {
     /// Gives up its memory: nothing came for long.
     pub(super) fn give_up(&mut self) {
         if let State::Running(_) = self.state {
-            self.state = State::Lost { by_restart: false };
+            self.state = LOST;
         }
     }
 }
@@ -230,6 +241,11 @@ mod tests {
         let mut reading = Reading::of_earlier_run(&settings::Encodings::default(), &room);
         feed(&mut reading, 1000, &whole[1000..]);
         assert_eq!(reading.end(&Digests::of(&whole)), AsRead::Lost { by_restart: true });
+        // The first part again, whose answer the restart has cut off.
+        feed(&mut reading, 0, &whole[..1000]);
+        assert_eq!(reading.end(&Digests::of(&whole)), AsRead::Lost { by_restart: true });
+        // Another first part: all of it comes again.
+        reading.first_is_gone();
         feed(&mut reading, 0, &whole[..1000]);
         assert_eq!(reading.end(&Digests::of(&whole)), LOST);
         feed(&mut reading, 1000, &whole[1000..]);
@@ -248,6 +264,10 @@ mod tests {
         feed(&mut two, 0, &whole);
         assert!(is_decoded(&two.end(&Digests::of(&whole)), &payload()));
         assert_eq!(room.used(), 0, "one that has ended keeps nothing");
+        let bomb = gzip(&vec![0; 20 << 20]);
+        let mut stopped = reading(&room);
+        feed(&mut stopped, 0, &bomb);
+        assert_eq!(room.used(), 0, "nor does one that has stopped");
         feed(&mut one, 1000, &whole[1000..]);
         assert_eq!(one.end(&Digests::of(&whole)), LOST);
     }

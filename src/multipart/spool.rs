@@ -3,14 +3,15 @@
 
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
-/// What is read from a file at once.
+/// What is handed over at once.
 const READ_SIZE: usize = 256 << 10;
 
 /// The room for early parts of all uploads.
@@ -148,20 +149,19 @@ impl Spooled {
     pub(super) fn read(&self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
         let file = match &self.place {
             Place::Memory(bytes) => {
-                take(bytes);
+                bytes.chunks(READ_SIZE).for_each(take);
                 return Ok(());
             }
             Place::File(file) => &**file,
         };
-        let mut reader = file;
-        reader.seek(SeekFrom::Start(0))?;
         let mut buffer = vec![0; READ_SIZE];
-        let mut left = self.length;
-        while left > 0 {
-            let wanted = left.min(READ_SIZE as u64) as usize;
-            reader.read_exact(&mut buffer[..wanted])?;
+        let mut at = 0;
+        while at < self.length {
+            let wanted = (self.length - at).min(READ_SIZE as u64) as usize;
+            // It has no place of its own: two may read it.
+            file.read_exact_at(&mut buffer[..wanted], at)?;
             take(&buffer[..wanted]);
-            left -= wanted as u64;
+            at += wanted as u64;
         }
         Ok(())
     }

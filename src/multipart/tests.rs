@@ -315,3 +315,41 @@ async fn uploads_without_parts_go_first() {
     assert_eq!(multipart.status().0, 3);
     assert!(is_known(&multipart, "a").await && is_known(&multipart, "b").await);
 }
+
+/// Those that the store has put together go first of all, and as long as there is room for them nobody else goes.
+#[tokio::test(start_paused = true)]
+async fn uploads_that_are_finished_go_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let multipart = open(dir.path());
+    multipart.begin(id("begun"), Beginning::default(), Algorithms::NONE);
+    advance(Duration::from_secs(1)).await;
+    for n in 0..10 {
+        let upload = format!("finished {n}");
+        put(&multipart, &upload, 1, "one").await;
+        quiet(&multipart).await;
+        let named = vec![NamedPart { number: 1, etag: "one".into() }];
+        multipart.completing(&id(&upload), named).await.took();
+        assert!(is_known(&multipart, &upload).await, "its Complete may come again");
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(multipart.beginning(&id("begun")).is_some());
+}
+
+/// An empty first part begins nothing; the decoder begins with the second, and with every algorithm.
+#[tokio::test]
+async fn a_compressed_whole_behind_an_empty_part() {
+    let (payload, sent) = compressed();
+    let dir = tempfile::tempdir().unwrap();
+    let multipart = open(dir.path());
+    let wanted = Algorithms::NONE.with(crate::digest::Algorithm::Md5);
+    for (number, bytes) in [(2, &sent[..]), (1, b"")] {
+        let mut part = multipart.part(id("u"), number, Some(bytes.len() as u64), wanted).await.unwrap();
+        part.see(&Bytes::copy_from_slice(bytes)).await.unwrap();
+        part.releasing(&Digests::of(bytes)).await.answered(Some(&number.to_string())).await;
+        quiet(&multipart).await;
+    }
+    let as_read = as_read(&multipart, &[1, 2]).await;
+    assert!(is_decoded(&as_read, &payload), "{as_read:?}");
+    let AsRead::Known(Some(decoded)) = as_read else { unreachable!() };
+    assert!(decoded.layers[0].md5.is_some());
+}

@@ -38,7 +38,7 @@ pub const DOCUMENTED: &[(&str, &[&str], &str)] = &[
     (
         "hashgate_completes_total",
         &["whole"],
-        "Completes of uploads in parts, by how the whole object was known: chained, read back, or unknown.",
+        "Completes of uploads in parts, by how the whole object was known: chained, lost (as it was sent only, after a restart), read back, or unknown.",
     ),
     (
         "hashgate_copies_total",
@@ -255,6 +255,7 @@ impl Metrics {
             "release",
             "multipart_read_back",
             "multipart_unverifiable",
+            "multipart_lost",
         ] {
             inner.waived.with_label_values(&[setting]);
         }
@@ -273,10 +274,10 @@ impl Metrics {
         for payload in ["kept", "not_kept", "lost"] {
             inner.cases.with_label_values(&[payload]);
         }
-        for whole in ["chained", "read_back", "unknown"] {
+        for whole in ["chained", "lost", "read_back", "unknown"] {
             inner.completes.with_label_values(&[whole]);
         }
-        for result in ["decoded", "broken", "ratio", "size", "time", "layers"] {
+        for result in ["decoded", "broken", "ratio", "size", "time", "layers", "memory", "format", "lost"] {
             inner.decoded.with_label_values(&[result]);
         }
         for source in ["read", "unknown"] {

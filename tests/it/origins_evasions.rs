@@ -1,5 +1,6 @@
 //! The corpus of evasions in `tests/data/evasions`, replayed at every store in both modes.
 
+use crate::encodings::named_gzip;
 use crate::support::client::{Client, Form, Head, Response};
 use crate::support::gate::{Mode, gate};
 use crate::support::payload::Payload;
@@ -79,6 +80,7 @@ impl Evasion {
             match word {
                 "payload" => body.extend_from_slice(&bytes),
                 "gzip" => body.extend(gzip(&bytes)),
+                "gzipnamed" => body.extend(named_gzip(&bytes)),
                 "gzip2" => body.extend(gzip(&gzip(&bytes))),
                 "deflate" => body.extend(compressed(ZlibEncoder::new(&bytes[..], Compression::fast()))),
                 "skipped" => body.extend(b"\x5a\x2a\x4d\x18\x02\0\0\0ab"),

@@ -627,11 +627,36 @@ async fn a_restart_between_the_parts_of_a_compressed_whole() {
             let how = if setting == "read-back" {
                 "read_back"
             } else if said.is_empty() {
-                "chained"
+                "lost"
             } else {
                 "unknown"
             };
             assert_eq!((completes(&gate, how).await, decoded(&gate, "lost").await), (1.0, 1.0), "{setting}");
+            let waived = gate.metrics().await.0["hashgate_waived_total{setting=\"multipart_lost\"}"];
+            assert_eq!(waived, f64::from(how == "lost"), "{setting}");
+            gate.stop().await;
+        }
+    }
+}
+
+/// What says gzip and begins with something else may be decoded by its readers all the same.
+#[tokio::test]
+async fn a_whole_that_is_not_what_it_says() {
+    for store in stores().await {
+        let room = store.room("said").await;
+        let listed = Payload::random(33, PART + 500);
+        for (setting, code) in [("refuse", "InvalidRequest"), ("read-back", "AccessDenied")] {
+            let gate = unverifiable(&store, setting).list("sample", [listed.sha256()]).start().await;
+            let sent = deflate(&listed.bytes());
+            let (one, two) = sent.split_at(PART as usize);
+            let target = format!("/{room}/{setting}");
+            let upload = Upload::describe(&gate.client(), &target, &[("Content-Encoding", "gzip")]).await;
+            let first = upload.put(1, &Payload::from(one.to_vec())).await;
+            let second = upload.put(2, &Payload::from(two.to_vec())).await;
+            let answer = upload.complete(&[first, second]).await;
+            assert_eq!(answer.code(), code, "{} {setting}: {answer:?}", store.name);
+            assert_absent(&store, &target).await;
+            upload.abort().await;
             gate.stop().await;
         }
     }
