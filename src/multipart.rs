@@ -32,7 +32,7 @@ use crate::record::Metrics;
 use crate::s3::complete::{NamedPart, plain_etag};
 use bytes::Bytes;
 use chain::{Base, Chain, Change, Cover, Fed};
-use journal::{Journal, Page};
+use journal::{Journal, Loaded, Page};
 use reading::Reading;
 use serde::{Deserialize, Serialize};
 use spool::{Room, Spool, Spooled};
@@ -121,9 +121,11 @@ impl Multipart {
         });
         let spool = Spool::new(state_dir, settings.spool_memory, settings.spool_disk);
         let mut uploads = HashMap::new();
-        for (id, beginning, chain, page) in shared.journal.load(settings.expire)? {
+        for Loaded { id, beginning, chain, page, age } in shared.journal.load(settings.expire)? {
             shared.links.fetch_add(chain.links().len(), Ordering::Relaxed);
-            let state = State::new(chain, page, Algorithms::NONE);
+            let mut state = State::new(chain, page, Algorithms::NONE);
+            // The clock may not go back that far.
+            state.touched = state.touched.checked_sub(age).unwrap_or(state.touched);
             uploads.insert(id.clone(), Arc::new(Upload::new(id, beginning, state, shared.clone())));
         }
         let settings = settings.clone();

@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const KEY_FILE: &str = "multipart.key";
 const FOLDER: &str = "multipart";
@@ -35,7 +36,14 @@ pub(super) struct Page {
 }
 
 /// An upload as its file has it.
-pub(super) type Loaded<S> = (UploadId, Option<Beginning>, Chain<S>, Page);
+pub(super) struct Loaded<S> {
+    pub(super) id: UploadId,
+    pub(super) beginning: Option<Beginning>,
+    pub(super) chain: Chain<S>,
+    pub(super) page: Page,
+    /// How long ago it was changed last.
+    pub(super) age: Duration,
+}
 
 impl Journal {
     /// Opens the folder below the state folder; makes it and the key where they are not there.
@@ -109,12 +117,12 @@ impl Journal {
 
     /// Every upload that is on disk and was changed less than `expire` ago, read as far as it can be trusted. Older files
     /// and those of which nothing can be read are removed.
-    pub(super) fn load<S>(&self, expire: std::time::Duration) -> io::Result<Vec<Loaded<S>>> {
+    pub(super) fn load<S>(&self, expire: Duration) -> io::Result<Vec<Loaded<S>>> {
         let mut uploads = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|error| at(&self.dir, error))? {
             let path = entry?.path();
             let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
-            match if age < expire { self.read(&path) } else { None } {
+            match if age < expire { self.read(&path, age) } else { None } {
                 Some(upload) => uploads.push(upload),
                 None => fs::remove_file(&path).map_err(|error| at(&path, error))?,
             }
@@ -122,7 +130,7 @@ impl Journal {
         Ok(uploads)
     }
 
-    fn read<S>(&self, path: &Path) -> Option<Loaded<S>> {
+    fn read<S>(&self, path: &Path, age: Duration) -> Option<Loaded<S>> {
         let text = fs::read(path).ok()?;
         let mut page = Page { path: path.to_owned(), last: [0; 32], begun: true };
         let (mut first, mut chain, mut trusted) = (None, Chain::default(), 0);
@@ -146,7 +154,7 @@ impl Journal {
             OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(trusted)).ok()?;
         }
         let (id, beginning) = first?;
-        Some((id, beginning, chain, page))
+        Some(Loaded { id, beginning, chain, page, age })
     }
 
     fn append(&self, page: &mut Page, value: Value) -> io::Result<File> {
@@ -220,7 +228,6 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 mod tests {
     use super::*;
     use crate::digest::Digests;
-    use std::time::Duration;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -262,15 +269,15 @@ mod tests {
         let (chain, _) = write(&Journal::open(dir.path()).unwrap());
         let journal = Journal::open(dir.path()).unwrap();
         let mut loaded = journal.load::<()>(DAY).unwrap();
-        let (found, said, mut again, mut page) = loaded.pop().unwrap();
-        assert!(loaded.is_empty() && found == id() && said == Some(beginning()));
+        let Loaded { id: found, beginning: said, chain: mut again, mut page, age } = loaded.pop().unwrap();
+        assert!(loaded.is_empty() && found == id() && said == Some(beginning()) && age < DAY);
         let parts = |chain: &Chain<()>| -> Vec<_> {
             chain.links().iter().map(|l| (l.etag.clone(), l.body, l.state.clone(), l.is_plain)).collect()
         };
         assert_eq!(parts(&again), parts(&chain));
         again.restore("etag3".into(), Body { sha256: [3; 32], length: 3 }, vec![3; 10], false);
         journal.write(&mut page, &again, Change::Link(3)).unwrap();
-        assert_eq!(parts(&load(dir.path())[0].2), parts(&again));
+        assert_eq!(parts(&load(dir.path())[0].chain), parts(&again));
         assert!(Journal::open(dir.path()).unwrap().load::<()>(Duration::ZERO).unwrap().is_empty());
         assert!(load(dir.path()).is_empty(), "what is too old was removed");
     }
@@ -291,14 +298,14 @@ mod tests {
             let loaded = load(dir.path());
             match loaded.first() {
                 None => assert_eq!(line, 0),
-                Some((_, _, chain, _)) => assert_eq!(chain.links().len(), links_after[line - 1], "line {line}"),
+                Some(Loaded { chain, .. }) => assert_eq!(chain.links().len(), links_after[line - 1], "line {line}"),
             }
             fs::write(&page.path, &text).unwrap();
         }
         // The line that cuts parts off, taken out.
         fs::write(&page.path, [&lines[..5], &lines[6..]].concat().concat()).unwrap();
         let loaded = load(dir.path());
-        assert_eq!(loaded[0].2.links()[1].etag, "etag2", "a line behind the gap was believed");
+        assert_eq!(loaded[0].chain.links()[1].etag, "etag2", "a line behind the gap was believed");
         // Another key.
         fs::write(&page.path, &text).unwrap();
         fs::write(dir.path().join(KEY_FILE), [7; 32]).unwrap();

@@ -10,6 +10,7 @@ use super::spool::Room;
 use crate::config::settings;
 use crate::digest::{Algorithms, Digests, Hashing};
 use crate::inspect::{Decoded, Decoding};
+use std::mem;
 use std::sync::Arc;
 
 /// What came of decoding a whole.
@@ -97,27 +98,22 @@ impl Reading {
             self.state =
                 State::Running(Box::new(Running { decoding, given: Hashing::new(Algorithms::NONE), reserved }));
         }
-        let running = match &mut self.state {
+        // Put back behind the decoder: where that panics, the whole is lost to it.
+        let mut running = match mem::replace(&mut self.state, LOST) {
             State::Running(running) => running,
-            State::New => {
-                self.state = LOST;
+            State::New => return Ok(()),
+            // One that has ended is looked at when its Complete comes again.
+            over @ (State::Ended(..) | State::Lost { .. }) => {
+                self.state = over;
                 return Ok(());
             }
-            // One that has ended is looked at when its Complete comes again.
-            State::Ended(..) | State::Lost { .. } => return Ok(()),
         };
-        let Some(had) = running.given.length().checked_sub(at) else {
-            self.state = LOST;
-            return Ok(());
-        };
+        let Some(had) = running.given.length().checked_sub(at) else { return Ok(()) };
         let new = usize::try_from(had).ok().and_then(|had| bytes.get(had..)).unwrap_or_default();
-        running.decoding.update(new);
-        // Only now: of what a decoder has not gone through to the end nothing may be known.
         running.given.update(new);
+        running.decoding.update(new);
         let fits = running.reserved.resize(running.decoding.memory());
-        if fits.is_err() {
-            self.state = State::New;
-        }
+        self.state = if fits.is_ok() { State::Running(running) } else { State::New };
         fits
     }
 
@@ -133,7 +129,7 @@ impl Reading {
         let whole = Body::from(whole);
         if let State::Running(running) = &self.state
             && Body::from(&running.given.clone().finish()) == whole
-            && let State::Running(running) = std::mem::replace(&mut self.state, State::New)
+            && let State::Running(running) = mem::replace(&mut self.state, LOST)
         {
             self.state = State::Ended(whole, running.decoding.finish());
         }
