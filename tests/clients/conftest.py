@@ -4,6 +4,7 @@ HASHGATE_ORIGINS is a list, separated by blanks, of NAME=ENDPOINT,REGION,ACCESS_
 HASHGATE_BINARY is the gate.
 """
 
+import atexit
 import hashlib
 import os
 import re
@@ -77,6 +78,7 @@ class Gate:
             stderr=self.log,
             text=True,
         )
+        atexit.register(self.process.kill)
         line = self.process.stdout.readline()
         found = re.search(r"listening on (\S+), admin on (\S+)", line)
         assert found, f"the gate did not start: {(folder / 'log').read_text()}"

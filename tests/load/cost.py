@@ -3,12 +3,12 @@ and without one, in one run, turn by turn. Clean uploads alone: matches are rare
 
 import http.client
 import os
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyrage
 
+import scratch
 from gate import Gate, presign, stores
 
 SIZE, ROUNDS, EACH = 64 << 20, 4, 4
@@ -33,7 +33,7 @@ def main():
         "a rule that could quarantine": section + "policy: { on_match: quarantine }\n",
     }
     gates = {
-        name: Gate(Path(tempfile.mkdtemp(prefix="hashgate-load-")), store, "pass-through", False, extra)
+        name: Gate(scratch.folder("load"), store, "pass-through", False, extra)
         for name, extra in kinds.items()}
     body = os.urandom(SIZE)
     spent = dict.fromkeys(gates, 0.0)

@@ -1,8 +1,9 @@
 """Starts the gate before the first store of HASHGATE_ORIGINS, for the load tests."""
 
 import sys
-import tempfile
 from pathlib import Path
+
+import scratch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
 from conftest import Gate, stores  # noqa: E402
@@ -10,7 +11,7 @@ from conftest import Gate, stores  # noqa: E402
 
 def start():
     store = stores()[0]
-    return Gate(Path(tempfile.mkdtemp(prefix="hashgate-load-")), store, "pass-through", False)
+    return Gate(scratch.folder("load"), store, "pass-through", False)
 
 
 def presign(gate, method, bucket, key):

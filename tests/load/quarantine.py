@@ -22,7 +22,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -33,6 +32,8 @@ import botocore.exceptions
 import pyrage
 from minio import Minio
 from minio.error import S3Error
+
+import scratch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
 from conftest import stores  # noqa: E402
@@ -66,7 +67,7 @@ class Keeping:
     """A gate that keeps every match, on a fixed address, so that it can be started again where it was."""
 
     def __init__(self, store, quarantine_store, listed):
-        self.dir = Path(tempfile.mkdtemp(prefix="hashgate-kept-"))
+        self.dir = scratch.folder("kept")
         self.store, self.kept_at = store, quarantine_store
         self.identity = pyrage.x25519.Identity.generate()
         self.bucket, self.quarantine = ("load-" + os.urandom(6).hex() for _ in range(2))
@@ -222,7 +223,7 @@ def kills():
 def away():
     seconds = int(os.environ.get("HASHGATE_AWAY_SECONDS", "600"))
     store = stores()[0]
-    folder = Path(tempfile.mkdtemp(prefix="hashgate-away-"))
+    folder = scratch.folder("away")
     script = str(ORIGINS / "minio.sh")
     port = free_port()
 
@@ -309,7 +310,7 @@ def away():
 def large():
     store = stores()[0]
     mib = int(os.environ.get("HASHGATE_LARGE_MIB", "1024"))
-    path = Path(tempfile.mkdtemp(prefix="hashgate-large-")) / "payload"
+    path = scratch.folder("large") / "payload"
     rng, digest = random.Random(7), hashlib.sha256()
     block = rng.randbytes(1 << 20)
     with open(path, "wb") as file:

@@ -8,7 +8,6 @@ import math
 import os
 import random
 import sys
-import tempfile
 import threading
 import time
 from itertools import combinations
@@ -16,6 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyrage
+
+import scratch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
 from conftest import LISTED, LISTED_SHORT, Gate, stores  # noqa: E402
@@ -156,7 +157,7 @@ def main():
             f"credentials: {{ access_key: {store.access_key}, secret_key: {store.secret_key} }} }}\n"
             # An entry that floods would be kept everywhere.
             f"policy: {{ flood: {{ uploads: 1000000 }}, rules: [ {{ bucket: {kept}, action: quarantine }} ] }}\n")
-        gate = Gate(Path(tempfile.mkdtemp(prefix="hashgate-load-")), store, mode, False, extra)
+        gate = Gate(scratch.folder("load"), store, mode, False, extra)
         begin = time.monotonic()
         targets = dict(zip(KINDS, (presigned(gate, bucket) for bucket in (ordinary, kept, ordinary))))
         seen = collect(gate, targets, each)

@@ -23,8 +23,8 @@ use tokio::time::timeout;
 /// How often cases are looked for that nobody has spoken of, and the shortest time between two tries.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The longest time between two tries.
-const EVERY_MAX: Duration = Duration::from_secs(30);
+/// The longest time between two tries: a backlog is not to wait for long once the store is back.
+const EVERY_MAX: Duration = Duration::from_secs(10);
 
 /// Cases on their way at once.
 const AT_ONCE: usize = 4;
