@@ -7,7 +7,7 @@
 //! through when the chain covers exactly the parts and ETags that it names, and the digest of the whole is on no list.
 //!
 //! CreateMultipartUpload says what the object will be described by, and whether its readers will decode it. What begins as
-//! gzip or zstd is decoded as its chain goes on (the `reading`), whatever was said; other encodings are not known by their
+//! gzip, zlib or zstd is decoded as its chain goes on (the `reading`), whatever was said; other encodings are not known by their
 //! first bytes, so what the chain knows of such a whole is not what its readers get: that is for whoever asks to heed.
 //!
 //! Between the release of a part and the store's answer nobody knows which bytes the store has; so a Complete waits for

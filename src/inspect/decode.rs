@@ -134,6 +134,12 @@ impl Decoding {
         }
     }
 
+    /// Of a payload of which nobody may have heard what was said: it is what its first bytes tell, and zlib, which readers
+    /// take for gzip where that was said.
+    pub fn unsaid(bounds: &settings::Encodings, algorithms: Algorithms) -> Decoding {
+        Decoding::new("gzip", bounds, algorithms)
+    }
+
     /// The ways in which readers may take a payload with this `Content-Encoding`. Brotli begins with any bytes, so that what
     /// says it is may be something else to whoever does not heed it.
     pub fn ways(content_encoding: &str, bounds: &settings::Encodings, algorithms: Algorithms) -> Vec<Decoding> {
@@ -320,10 +326,10 @@ impl Begun {
         self.len += more;
     }
 
-    /// Whether it is surely nothing that [`Decoding`] would undo without being told. Fewer bytes than it takes to tell
-    /// may be the beginning of anything.
+    /// Whether it is surely nothing that [`Decoding::unsaid`] would undo. Fewer bytes than it takes to tell may be the
+    /// beginning of anything.
     pub fn is_plain(&self) -> bool {
-        self.len == MAGIC_LEN && recognised(&self.bytes).is_none()
+        self.len == MAGIC_LEN && recognised(&self.bytes).is_none() && !is_zlib(&self.bytes)
     }
 }
 
@@ -876,7 +882,7 @@ mod tests {
                 assert_eq!(begun.is_plain(), plain, "{bytes:?}");
             }
         }
-        assert!([zstd(b"x"), gzip(b"x"), b"\x5f\x2a\x4d\x18".to_vec()].iter().all(|bytes| {
+        assert!([zstd(b"x"), gzip(b"x"), deflate(b"x", true), b"\x5f\x2a\x4d\x18".to_vec()].iter().all(|bytes| {
             let mut begun = Begun::default();
             begun.see(bytes);
             !begun.is_plain()

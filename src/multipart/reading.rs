@@ -93,7 +93,7 @@ impl Reading {
     /// There is no room for one more decoder. Where the object has just begun, it can be begun again.
     pub(super) fn feed(&mut self, at: u64, bytes: &[u8], wanted: Algorithms) -> Result<(), Busy> {
         if at == 0 && matches!(self.state, State::New | State::Lost { by_restart: false }) {
-            let decoding = Decoding::new("", &self.encodings, wanted);
+            let decoding = Decoding::unsaid(&self.encodings, wanted);
             let reserved = Reserved { room: self.room.clone(), bytes: 0 };
             self.state =
                 State::Running(Box::new(Running { decoding, given: Hashing::new(Algorithms::NONE), reserved }));

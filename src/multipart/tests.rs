@@ -353,3 +353,19 @@ async fn a_compressed_whole_behind_an_empty_part() {
     let AsRead::Known(Some(decoded)) = as_read else { unreachable!() };
     assert!(decoded.layers[0].md5.is_some());
 }
+
+/// zlib that was called gzip, where nobody heard that: the record of its beginning is gone, or another gate's.
+#[tokio::test]
+async fn zlib_is_read_as_gzip() {
+    let (payload, _) = compressed();
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&payload).unwrap();
+    let sent = encoder.finish().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let multipart = open(dir.path());
+    for (number, bytes) in [(1, &sent[..1000]), (2, &sent[1000..])] {
+        send(&multipart, number, bytes).await.answered(Some(&number.to_string())).await;
+    }
+    let as_read = as_read(&multipart, &[1, 2]).await;
+    assert!(is_decoded(&as_read, &payload), "{as_read:?}");
+}
